@@ -141,7 +141,7 @@ def test_animate_runs_from_the_wheel_in_another_directory(installed: Path, tmp_p
     imported = run_python(installed, tmp_path, "-c", code)
     assert imported.stdout.strip().startswith(str(installed)), imported.stdout + imported.stderr
     voice = installed / "streamingtalker_ros" / "data" / "voice.flac"
-    command = ("animate", str(voice), "--out", "a.csv", "--fps", "25", "--device", "cpu")
+    command = ("animate", str(voice), "--out", "a.csv", "--device", "cpu")
     done = run_python(installed, tmp_path, "-m", "streamingtalker_ros", *command)
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 1 + 219  # 8.73 s

@@ -23,7 +23,7 @@ from streamingtalker_ros.audio.files import AudioSource, open_audio
 from streamingtalker_ros.cli.argument_types import MAX_STEPS, add_backend_options, integer, number, timecode
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.formats.gltf_animation import GlbAnimator
-from streamingtalker_ros.face.formats.livelink import TIMECODE_RATE, write_livelink_csv
+from streamingtalker_ros.face.formats.livelink import write_livelink_csv
 from streamingtalker_ros.face.formats.motion_json import encode_json, encode_webvtt
 from streamingtalker_ros.face.motion_clip import (
     BlendshapeClip,
@@ -76,7 +76,6 @@ _MAX_VERTEX_BYTES = 256_000_000  # of a clip in memory
 _MAX_OUTLINE_SAMPLES = 20_000_000  # of audio for a picture
 _PLAYBACK_LEAD_S = 1.0  # by which frames are sent ahead of their time, so that a busy machine delays none
 MAX_FPS = 240.0  # frames per second of a file
-CSV_FPS = float(TIMECODE_RATE)  # as the Live Link Face app writes it
 DEFAULT_CONTROLS = {"expression": None, **{name: neutral for name, (_, neutral) in NUMBER_CONTROLS.items()}}
 
 
@@ -89,7 +88,6 @@ class Output(NamedTuple):
         packages: Optional packages that it needs, each with what for.
         write: Writes the file: path, clip, audio, settings.
         options: Names of the options that it has, of those that not all outputs have.
-        fps: Frames per second that the file has by default; None for the checkpoint's.
     """
 
     families: tuple[Family, ...]
@@ -97,7 +95,6 @@ class Output(NamedTuple):
     packages: dict[str, str]
     write: Callable[[Path, Any, AudioSource, OutputSettings], None]
     options: tuple[str, ...] = ()
-    fps: float | None = None
 
 
 class OutputSettings(NamedTuple):
@@ -181,8 +178,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps",
         type=number(1, MAX_FPS),
-        help="frames per second of .csv, .json, .glb and .npz, interpolated; if left out 60 for .csv, "
-        "otherwise the model's",
+        help="frames per second of .csv, .json, .glb and .npz, interpolated, such as the 60 of Live Link "
+        "Face; the model's if left out",
     )
     parser.add_argument(
         "--face",
@@ -244,8 +241,7 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryFile(prefix=f".animate{PARTIAL_MARK}", dir=_scratch_folder(out)) as scratch:
         clip = animate(talker, audio, args.seed, args.style, args.steps, scratch, **controls)
         if out is not None and kind is not None:
-            fps = args.fps or OUTPUTS[kind].fps
-            written = clip.at_rate(fps) if fps and isinstance(clip, BlendshapeClip) else clip
+            written = clip.at_rate(args.fps) if args.fps and isinstance(clip, BlendshapeClip) else clip
             OUTPUTS[kind].write(out, written, audio, settings)
             summary = (
                 f"{out}: {len(written)} frames, {len(clip) / clip.frame_rate:.2f} s at "
@@ -588,7 +584,7 @@ def _write_png(out: Path, clip: BlendshapeClip, audio: AudioSource, settings: Ou
 
 
 OUTPUTS = {
-    ".csv": Output(("blendshape",), False, {}, _write_csv, ("fps", "start_timecode"), CSV_FPS),
+    ".csv": Output(("blendshape",), False, {}, _write_csv, ("fps", "start_timecode")),
     ".json": Output(("blendshape",), False, {}, _write_json, ("fps", "visemes")),
     ".glb": Output(("blendshape",), False, {}, _write_animated_glb, ("fps", "face")),
     ".vtt": Output(("blendshape",), False, {}, _write_vtt, ("visemes",)),

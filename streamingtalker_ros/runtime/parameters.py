@@ -88,8 +88,7 @@ class TalkerParameters:
     )
     backend: str = _parameter(
         "auto",
-        "What computes the frames: auto (torch on CUDA, else ONNX Runtime if the checkpoint has graphs), "
-        "torch or onnx.",
+        "What computes the frames: auto (torch where it is installed, else ONNX Runtime), torch or onnx.",
         choices=BACKENDS,
     )
     precision: str = _parameter(

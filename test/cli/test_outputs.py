@@ -397,14 +397,14 @@ def test_a_pipe_receives_the_motion_as_csv(name: str, inputs: Path, tmp_path: Pa
     reader = subprocess.Popen(["cat", tmp_path / name], stdout=subprocess.PIPE, text=True)
     assert run_command("animate", inputs / "voice.wav", "--out", tmp_path / name) == 0
     text, _ = reader.communicate(timeout=60)
-    assert len(list(csv.reader(text.splitlines()))) == 1 + 82
+    assert len(list(csv.reader(text.splitlines()))) == 1 + 35
 
 
 def test_standard_output_receives_the_motion_alone(inputs: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_command("animate", inputs / "voice.wav", "--out", "/dev/stdout") == 0
     printed = capfd.readouterr()
-    assert len(list(csv.reader(printed.out.splitlines()))) == 1 + 82
-    assert printed.err.count("\n") == 1 and "/dev/stdout: 82 frames" in printed.err
+    assert len(list(csv.reader(printed.out.splitlines()))) == 1 + 35
+    assert printed.err.count("\n") == 1 and "/dev/stdout: 35 frames" in printed.err
 
 
 def test_help_for_a_reader_that_has_left_is_no_traceback() -> None:

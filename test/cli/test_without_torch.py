@@ -54,7 +54,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.mark.parametrize("precision", ["auto", "float32", "int8"])
 def test_animate_gives_the_motion_of_the_demos_voice(precision: str, tmp_path: Path) -> None:
     done = run_command(
-        "animate", str(DEMO_AUDIO), "--out", "a.csv", "--fps", "25", "--precision", precision, folder=tmp_path
+        "animate", str(DEMO_AUDIO), "--out", "a.csv", "--precision", precision, folder=tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 1 + 219  # 8.73 s

@@ -20,6 +20,7 @@ from streamingtalker_ros import Talker, TalkerError
 from streamingtalker_ros.cli import main
 from streamingtalker_ros.model.blendshape import checkpoint, onnx_files
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
+from streamingtalker_ros.model.blendshape.load_backend import PREFERRED_BACKEND_VARIABLE
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.model.blendshape.onnx_export import GRAPHS
 from streamingtalker_ros.model.checkpoint_files import CHECKSUM_FIELD, CONFIG, WEIGHTS
@@ -92,12 +93,19 @@ def test_writing_twice_gives_the_same_bytes(folder: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_the_choice_of_backend_and_precision(folder: Path) -> None:
+def test_the_choice_of_backend_and_precision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def chosen(**options: Any) -> tuple[str, str]:
         talker = Talker.load(folder, "cpu", **options)
         assert isinstance(talker, Talker)
         return talker.backend.name, talker.backend.precision
 
+    monkeypatch.delenv(PREFERRED_BACKEND_VARIABLE, raising=False)
+    assert chosen() == chosen(precision="float32") == ("torch", "float32")
+    assert chosen(precision="int8") == ("onnx", "int8")
+    monkeypatch.setenv(PREFERRED_BACKEND_VARIABLE, "jax")
+    with pytest.raises(TalkerError, match="unknown STREAMINGTALKER_BACKEND 'jax': choose torch, onnx"):
+        chosen()
+    monkeypatch.setenv(PREFERRED_BACKEND_VARIABLE, "onnx")
     assert chosen() == ("onnx", "int8")
     assert chosen(backend="onnx") == ("onnx", "int8")
     assert chosen(precision="float32") == ("onnx", "float32")

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.model.blendshape.backend import BACKENDS, PRECISIONS, FrameBackend, Precision
 from streamingtalker_ros.model.devices import choose_device, has_package
+
+PREFERRED_BACKEND_VARIABLE: Final = "STREAMINGTALKER_BACKEND"
+"""Environment variable: "onnx" lets `backend: auto` prefer ONNX Runtime where both are installed."""
 
 
 def check_choices(backend: object, precision: object) -> None:
@@ -33,14 +38,19 @@ def load_backend(
     Args:
         folder: Checkpoint folder of the blendshape family.
         device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes CUDA where torch and a GPU are.
-        backend: One of `BACKENDS`. "auto" is torch on CUDA; on the CPU it is ONNX Runtime, and torch where
-            the folder has no graphs or onnxruntime is missing.
+        backend: One of `BACKENDS`. "auto" is torch where it is installed, with the frames of earlier versions
+            to the last bit, and ONNX Runtime where it is not; `PREFERRED_BACKEND_VARIABLE` can say otherwise.
         precision: One of `PRECISIONS`. "auto" on ONNX Runtime is int8 where the folder has its graphs.
 
     Raises:
         TalkerError: If the folder, its files, the device or the backend are not available.
     """
     check_choices(backend, precision)
+    if backend == "auto" and precision != "int8":
+        preferred = os.environ.get(PREFERRED_BACKEND_VARIABLE) or "torch"
+        _check_choice(PREFERRED_BACKEND_VARIABLE, preferred, BACKENDS[1:])
+        if preferred == "torch" and has_package("torch"):
+            backend = "torch"
     wants_onnx = backend == "onnx" or precision == "int8"
     device = choose_device("cpu" if wants_onnx and device == "auto" else device)
     if device != "cpu":
