@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from ament_index_python.packages import get_package_prefix
 
+from streamingtalker_ros import Talker
 from support.processes import ProcessGroup
 from support.ros_graph import VARIANT, Graph, own_domain, voice, wait_for
 
@@ -24,7 +25,7 @@ SIZE = (480, 667)
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """start(*command): a process in the test's domain that is ended after the test."""
-    for module in ("torch", "cyclonedds", "rosbags", "starlette", "uvicorn", "websockets"):
+    for module in ("cyclonedds", "rosbags", "starlette", "uvicorn", "websockets"):
         pytest.importorskip(module, reason=f"{module} is not installed in ROS's Python")
     monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
     with ProcessGroup() as processes:
@@ -33,14 +34,13 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_the_page_shows_a_genuine_ros_talker(start: Callable[..., Any], tmp_path: Path) -> None:
     from streamingtalker_ros.web import assets
-    from support.scheduler_harness import small_talker
     from support.web_client import WebClient, running_server
     from tools.browser import chromium
 
     soundfile.write(tmp_path / "voice.wav", voice(4.0), 16000)
     graph = Graph(DOMAIN)
     try:
-        with running_server(small_talker(), domain=DOMAIN) as server, WebClient(server) as client:
+        with running_server(Talker.load(device="cpu"), domain=DOMAIN) as server, WebClient(server) as client:
             client.send(type="watch", epoch=1)
             client.wait_for_text("watching")
             page = browser = None
