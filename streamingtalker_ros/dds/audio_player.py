@@ -62,12 +62,12 @@ class AudioPublisher:
             self._dds_node.create_timer(_INFO_PERIOD_S, self._publish_info)
         self._dds_node.start()
 
-    def wait_for_subscriber(self, timeout: float, settle: float = 0.3) -> bool:
+    def wait_for_subscriber(self, timeout: float, settling_time: float = 0.3) -> bool:
         """Wait until the audio has a subscriber.
 
         Args:
             timeout: s to wait at most.
-            settle: s without a new subscriber before the wait ends.
+            settling_time: s without a new subscriber before the wait ends.
 
         Returns:
             Whether there is a subscriber.
@@ -79,7 +79,7 @@ class AudioPublisher:
             has_info_reader = self._info_writer is None or matched_readers(self._info_writer) > 0
             if count != last_count:
                 last_count, last_change = count, time.monotonic()
-            if count and has_info_reader and time.monotonic() - last_change >= settle:
+            if count and has_info_reader and time.monotonic() - last_change >= settling_time:
                 break
             time.sleep(_POLL_S)
         self._publish_info()

@@ -738,16 +738,16 @@ class DdsNode:
 
         They are handled in the order of publication across topics: the audio's format precedes the audio.
         """
-        served: set[Subscription] = set()
+        handled: set[Subscription] = set()
         while waiting := [each for each in subscriptions if each.queue]:
             if time.monotonic() >= deadline:
                 for subscription in waiting:
-                    if subscription not in served:
+                    if subscription not in handled:
                         self._handle(subscription)
                 return
             subscription = min(waiting, key=lambda each: each.queue[0][0])
             self._handle(subscription)
-            served.add(subscription)
+            handled.add(subscription)
 
     def _handle(self, subscription: Subscription) -> None:
         sample = subscription.pop()

@@ -102,13 +102,13 @@ class FormatCorrection:
             self._corrections.pop(stated, None)
             self._faults.pop(stated, None)
             return
-        said, actual = describe_difference(stated, found)
+        stated_text, actual = describe_difference(stated, found)
         source, remedy = "audio_info says", "what its sender announces"
         if packet.format is None:  # nothing describes it but the parameters
             source, remedy = "the talker's parameters say", "sample_rate, sample_format or channels"
         fault = (
             "format",
-            f"{source} {said} but the {evidence} {actual.removesuffix(' Hz')}: the audio is played as "
+            f"{source} {stated_text} but the {evidence} {actual.removesuffix(' Hz')}: the audio is played as "
             f"{actual}; correct {remedy}",
         )
         self._corrections[stated], self._faults[stated] = found, fault

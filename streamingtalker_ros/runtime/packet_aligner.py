@@ -55,7 +55,7 @@ class _PacketKind:
     publisher: str
 
 
-class _Verdict(Enum):
+class _StampAction(Enum):
     USE_STAMP = "the stamp places the packet"
     COUNT = "the count of samples places the packet"
     DROP = "silence has taken the packet's place"
@@ -171,15 +171,15 @@ class PacketAligner:
                 return segments
             self._statistics.overlaps += skipped > 0
         elif kind.has_stamps and not by_count and self._clock.started:
-            verdict = self._check_stamp(packet, samples)
-            if verdict is _Verdict.DROP:
+            action = self._check_stamp(packet, samples)
+            if action is _StampAction.DROP:
                 self._statistics.late += 1
                 return segments
-            if verdict is _Verdict.COUNT:
+            if action is _StampAction.COUNT:
                 stamp, by_count = self._clock.stamp_of(self._clock.samples), True
-            elif verdict is _Verdict.SHIFT:
+            elif action is _StampAction.SHIFT:
                 self._clock.shift(stamp - self._clock.stamp_of(self._clock.samples))
-            restarts = verdict is _Verdict.RESTART
+            restarts = action is _StampAction.RESTART
         was_started = self._clock.started
         by_arrival = by_count and was_started
         self._statistics.ignored_stamps += by_arrival
@@ -312,7 +312,7 @@ class PacketAligner:
         pause = packet.arrival - reference_arrival - samples / rate
         return max(end, reference_stamp + round(pause * NS_PER_S)), True
 
-    def _check_stamp(self, packet: AudioPacket, samples: int) -> _Verdict:
+    def _check_stamp(self, packet: AudioPacket, samples: int) -> _StampAction:
         """Decide whether the stamp of a packet contradicts the packets before it."""
         assert packet.stamp is not None and self._kind is not None
         seconds = samples / self._kind.format.sample_rate
@@ -320,28 +320,28 @@ class PacketAligner:
         end = self._clock.stamp_of(self._clock.samples)
         error = packet.stamp - end
         if self._monitor.is_regained and abs(error) >= _TOLERANCE_NS:
-            return _Verdict.RESTART if abs(error) >= _MAX_SHIFT_NS else _Verdict.SHIFT
+            return _StampAction.RESTART if abs(error) >= _MAX_SHIFT_NS else _StampAction.SHIFT
         if abs(error) >= _GAP_NS and (error > 0 or self._monitor.step < 0):
             return self._check_jump(packet.stamp, end, seconds)
         if self._jump is not None:
             self._jump.packets += 1
             self._jump.seconds += seconds
         if error > -_TOLERANCE_NS:
-            return _Verdict.USE_STAMP
+            return _StampAction.USE_STAMP
         shift = (-error * self._clock.rate + NS_PER_S // 2) // NS_PER_S
         coverage = self._history.compare(self._clock.samples - shift, packet.payload, self._clock.samples)
         if coverage is Coverage.EQUAL or (coverage is Coverage.UNKNOWN and self._monitor.is_trusted):
             self._monitor.forget_rate()  # windows that overlap
-            return _Verdict.USE_STAMP
+            return _StampAction.USE_STAMP
         if coverage is Coverage.SILENCE:
             self._late_packets += 1
             if self._late_packets <= _MAX_LATE_PACKETS:
-                return _Verdict.DROP
+                return _StampAction.DROP
             self._monitor.distrust(error / NS_PER_S, jumps=True)
-            return _Verdict.COUNT
+            return _StampAction.COUNT
         if self._monitor.step_is_as_before and self._longer_packets < _MAX_LONGER_PACKETS:
             self._longer_packets += 1  # another format, which has not been announced yet
-            return _Verdict.USE_STAMP
+            return _StampAction.USE_STAMP
         is_straggler = (
             self._monitor.is_trusted
             and self._monitor.step < 0
@@ -350,9 +350,9 @@ class PacketAligner:
         )
         if is_straggler:
             self._seconds_since_straggler = 0.0
-            return _Verdict.DROP
+            return _StampAction.DROP
         self._monitor.distrust(error / NS_PER_S)
-        return _Verdict.COUNT
+        return _StampAction.COUNT
 
     def _is_silence_with_shared_stamp(self, packet: AudioPacket) -> bool:
         """Return whether a packet that seems to be a duplicate is digital silence with a shared stamp."""
@@ -363,17 +363,17 @@ class PacketAligner:
             self._monitor.distrust(0.0)
         return self._monitor.fault is not None
 
-    def _check_jump(self, stamp: int, end: int, seconds: float) -> _Verdict:
+    def _check_jump(self, stamp: int, end: int, seconds: float) -> _StampAction:
         """Decide whether a jump of the sender's clock was set right again: then it is an error of stamps."""
         last, error = self._jump, (stamp - end) / NS_PER_S
         self._jump = _Jump(end)
         if last is None or last.packets > _MAX_OUTLIER_PACKETS or last.seconds > _MAX_OUTLIER_S:
-            return _Verdict.USE_STAMP
+            return _StampAction.USE_STAMP
         self._monitor.distrust(error, jumps=True)
         returned = abs(stamp - last.expected_stamp) / NS_PER_S
         if returned <= _OUTLIER_TOLERANCE_S + last.seconds + 2 * seconds:
-            return _Verdict.USE_STAMP  # a new stream on the right clock
-        return _Verdict.COUNT
+            return _StampAction.USE_STAMP  # a new stream on the right clock
+        return _StampAction.COUNT
 
     def _resume_after_idle(self, stamp: int, samples: int) -> int:
         """Extend the generated silence up to returning audio.

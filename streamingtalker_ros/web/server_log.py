@@ -62,12 +62,12 @@ class ThrottledHandler(logging.Handler):
             if len(self._kinds) >= _MAX_KINDS and kind not in self._kinds:
                 kind = ""
             now = self._clock()
-            printed, left_out = self._kinds.get(kind, (-REPEAT_INTERVAL_S, 0))
+            printed, suppressed = self._kinds.get(kind, (-REPEAT_INTERVAL_S, 0))
             if now - printed < REPEAT_INTERVAL_S:
-                self._kinds[kind] = (printed, left_out + 1)
+                self._kinds[kind] = (printed, suppressed + 1)
                 return
             self._kinds[kind] = (now, 0)
-            note = f" ({left_out} more since the last one)" if left_out else ""
+            note = f" ({suppressed} more since the last one)" if suppressed else ""
             self._write(f"streamingtalker: {record.levelname.lower()}: {message}{note}")
 
 

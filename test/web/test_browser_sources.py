@@ -132,7 +132,7 @@ def test_a_watched_talker_is_shown_and_its_audio_played(
             page.click("#watch")
             page.wait(f"document.querySelector('#status').textContent.includes('domain {domain}')", 20)
             page.run("app.view.poseLog = [], 1")
-            assert source.wait_for_subscriber(20, settle=1.0)
+            assert source.wait_for_subscriber(20, settling_time=1.0)
             samples = voice(3.0)
 
             def publish() -> None:

@@ -40,7 +40,7 @@ def test_motion_and_audio_of_a_talker_are_forwarded(variant: Variant, rate: int)
             with FaceMotionRecorder(domain) as recorder, WebClient(server) as client:
                 client.send(type="watch", epoch=5)
                 assert client.wait_for_text("watching")["domain"] == domain
-                assert source.wait_for_subscriber(20, settle=1.0) and recorder.wait_for_publisher(20)
+                assert source.wait_for_subscriber(20, settling_time=1.0) and recorder.wait_for_publisher(20)
                 time.sleep(0.3)
                 samples = voice(2.0, rate)
                 for stamp, packet in paced_packets(samples, rate):
