@@ -88,6 +88,8 @@ def find_encoding(stated: AudioFormat, payload: bytes) -> AudioFormat | None:
         if not _MIN_SIGN_FRACTION <= words.negative <= 1 - _MIN_SIGN_FRACTION:
             return None  # integers around a constant
         return dataclasses.replace(stated, encoding="f32")
+    if _float_words(payload) is None:
+        return None
     lower, upper = _levels(payload)
     for offset in range(4):
         words = _float_words(payload[offset:])

@@ -89,3 +89,10 @@ def test_interleaved_channels_are_told_from_a_higher_rate(speech: npt.NDArray[np
         assert found == AudioFormat(16_000, 2, "s16")
     fine = np.interp(np.arange(0, 4000, 0.5), np.arange(4000), left)
     assert find_format(mono, 2.0, _encode(fine, "s16")) == AudioFormat(32_000, 1, "s16")
+
+
+@pytest.mark.parametrize("encoding", ["u8", "s16", "s32", "f32"])
+def test_a_packet_of_a_few_bytes_decides_nothing(encoding: str) -> None:
+    stated = AudioFormat(16000, 1, encoding)
+    for size in range(64):
+        assert find_encoding(stated, bytes(range(size))) is None

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from streamingtalker_ros.audio.file_decoder import decode_blocks, decode_file
-from streamingtalker_ros.audio.gap_filler import MAX_GAP_S, GapFiller
+from streamingtalker_ros.audio.gap_filler import MAX_SILENCE_VALUES, GapFiller
 from streamingtalker_ros.corpus.video import tracking
 from streamingtalker_ros.errors import TalkerError
 
@@ -58,10 +58,22 @@ def test_stamps_that_begin_anew_or_are_missing_leave_no_gap() -> None:
     np.testing.assert_array_equal(placed((None, 100), (None, 100), (5.0, 10)), np.arange(1, 211))
 
 
-def test_a_jump_of_hours_is_rejected_before_it_is_filled() -> None:
-    with pytest.raises(TalkerError, match="jump ahead by 5000 s"):
-        placed((0.0, 100), (5000.1, 100))
-    assert MAX_GAP_S < 5000
+def test_stamps_that_jump_too_far_are_rejected_before_memory_is_filled() -> None:
+    jump = 2 * MAX_SILENCE_VALUES / RATE
+    with pytest.raises(TalkerError, match=f"jump ahead by {jump:.0f} s"):
+        placed((0.0, 100), (0.1 + jump, 100))
+    with pytest.raises(TalkerError, match="jump ahead"):  # in many steps
+        placed(*((k * jump / 50, 100) for k in range(100)))
+    with pytest.raises(TalkerError, match="jump ahead"):  # in many channels
+        list(GapFiller(RATE).place(np.ones((10, 60), np.float32), 0.0))
+        filler = GapFiller(RATE)
+        list(filler.place(np.ones((10, 60), np.float32), 0.0))
+        list(filler.place(np.ones((10, 60), np.float32), jump / 30))
+
+
+def test_a_recorder_that_leaves_out_its_pauses_is_read_however_long_they_are() -> None:
+    frames = [(0.4 * k, 20) for k in range(100_000)]  # 11 hours, a packet of 20 ms in 400
+    assert len(placed(*frames)) == 400 * 100_000 - 380
 
 
 def write_clicks(path: Path, gap: tuple[float, float], codec: str, rate: int = 48_000) -> None:
