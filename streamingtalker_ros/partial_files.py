@@ -114,8 +114,8 @@ def _has_ended(place: _Place, process: int) -> bool:
     here = _place()
     if place.machine != here.machine:
         return False
-    if place.boot != here.boot:
-        return True
+    if place.boot != here.boot:  # of an earlier start, or of a clone of this machine that is running
+        return False
     if place.space != here.space:  # of another container
         return False
     try:

@@ -45,7 +45,8 @@ def _parse_text(text: str) -> str:
 
 def _parse_prefix(text: str) -> str:
     path = text.rstrip("/")
-    if not text.isascii() or len(text) > _MAX_TEXT_CHARS or not _OSC_PATH.fullmatch(path):
+    is_text = text.isascii() and (text.isprintable() or not text)
+    if not is_text or len(text) > _MAX_TEXT_CHARS or not _OSC_PATH.fullmatch(path):
         raise ValueError("the beginning of an OSC address, such as /face")
     return path
 

@@ -34,6 +34,7 @@ DEFAULT_FRAME_RATE: Final = 25.0
 _MAX_WAIT_S: Final = 0.25
 _RETRY_S: Final = 5.0  # after a host whose name is not known
 _MAX_CLOSING_S: Final = 2.0  # longer than a timeline takes to close
+_JOIN_MARGIN_S: Final = 0.5
 _POLL_S: Final = 0.01  # interval at which `drain` looks
 _FAULT_PAUSE_S: Final = 0.1
 _MAX_STAMP_NS: Final = 1 << 63
@@ -105,7 +106,7 @@ class LiveOutput:
 
     def open(self) -> None:
         """Start sending; nothing is sent before the first frame."""
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._is_closing, self._next_attempt = False, 0.0
             self._thread = threading.Thread(target=self._run, name=f"output {self.address}", daemon=True)
             self._thread.start()
@@ -150,7 +151,7 @@ class LiveOutput:
         self.begin_closing()
         thread, self._thread = self._thread, None
         if thread is not None:
-            thread.join()
+            thread.join(_MAX_CLOSING_S + _JOIN_MARGIN_S)  # it may wait for a name server; it ends by itself
 
     def begin_closing(self) -> None:
         """Begin what `close` does, without waiting for its end."""
@@ -180,8 +181,9 @@ class LiveOutput:
     # ------------------------------------------------------------------------------------------------ thread
 
     def _run(self) -> None:
-        local = time.localtime()
-        seconds = local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec + time.time() % 1.0
+        now = time.time()
+        local = time.localtime(now)
+        seconds = local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec + now % 1.0
         timeline = OutputTimeline(self.address.rate, self._frame_rate, seconds, time.monotonic())
         deadline: float | None = None  # of closing
         try:
@@ -191,6 +193,8 @@ class LiveOutput:
                         deadline = time.monotonic() + _MAX_CLOSING_S
                 except Exception as fault:  # a bug of ours: the next frame may do
                     self._faults.log(f"the output {self.address} failed", fault)
+                    if self._is_closing and deadline is None:
+                        deadline = time.monotonic() + _MAX_CLOSING_S
                     time.sleep(_FAULT_PAUSE_S)
         finally:
             self._is_pending = False
@@ -295,9 +299,9 @@ class LiveOutput:
         self._next_attempt = time.monotonic() + _RETRY_S
         connection: socket.socket | None = None
         try:
-            family, kind, protocol, _, place = socket.getaddrinfo(
-                self.address.host, self.address.port, type=socket.SOCK_DGRAM
-            )[0]
+            found = socket.getaddrinfo(self.address.host, self.address.port, type=socket.SOCK_DGRAM)
+            # receivers listen on IPv4, while localhost and other names may stand for IPv6 first
+            family, kind, protocol, _, place = min(found, key=lambda each: each[0] != socket.AF_INET)
             connection = socket.socket(family, kind, protocol)
             connection.setblocking(False)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)

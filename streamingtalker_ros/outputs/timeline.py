@@ -80,6 +80,7 @@ class OutputTimeline:
         self._knots: deque[_Knot] = deque()
         self._next: int | None = None  # number of the next pose; None before the first frame
         self._delay = 0.0  # clock when a pose is sent, minus its time
+        self._earliest = 0.0  # delay to which frames in real time may bring it back
         self._base_ns = 0  # stamp of the first frame of a stream
         self._offset = 0.0  # time of a frame, minus its stamp after the base
         self._last_stamp = 0.0
@@ -114,6 +115,7 @@ class OutputTimeline:
             self._next = math.ceil((arrival - self._midnight) * self._rate)
             self._offset = self._next / self._rate
             self._delay = arrival + self._period - self._offset
+            self._earliest = self._delay - _MAX_SHIFT_S
             self._append(self._offset, weights, head)
         elif 0.0 < stamp - self._last_stamp <= _GAP_FRAMES * self._period:
             self._append(stamp + self._offset, weights, head)
@@ -147,6 +149,7 @@ class OutputTimeline:
         if stamp <= self._last_stamp or abs(time - due) > 0.5 * self._period:
             time = max(due, last.time + self._period)
             self._base_ns, self._offset, stamp = stamp_ns, time, 0.0
+            self._earliest = self._delay - _MAX_SHIFT_S
         if time - last.time > _GAP_FRAMES * self._period:
             self._knots.append(_Knot(time - self._period, last.weights, last.head))
         self._arrivals.clear()
@@ -165,8 +168,8 @@ class OutputTimeline:
         ):
             return
         delay = min(self._arrivals) + self._period
-        if self._delay - _MAX_SHIFT_S <= delay < self._delay:
-            self._delay = delay
+        if min(self._earliest, self._delay - _MAX_SHIFT_S) <= delay < self._delay:
+            self._delay = max(delay, self._delay - _MAX_SHIFT_S)  # in steps, after a stall of any length
 
     def next_due(self) -> float | None:
         """Return when `take` has a pose to send, s on the clock; None if no frame has been added."""

@@ -308,6 +308,7 @@ def load(
 
 
 def _parse(text: str, path: str | Path, node: str, warn: Callable[[str], object]) -> dict[str, Any]:
+    node = f"/{node.removeprefix('/')}"
     document: Any = parse_yaml(text, f"the parameter file {path}")
     if document is not None and not isinstance(document, dict):
         raise TalkerError(

@@ -83,6 +83,7 @@ def test_options_are_decoded_and_have_defaults() -> None:
         ("osc://host?preset=vrcat", "did you mean vrchat"),
         ("osc://host?prefix=face", "such as /face"),
         ("osc://host?prefix=/a%20b", "such as /face"),
+        ("osc://host?prefix=/a%00b", "such as /face"),
         ("vmc://host?clips=all", "both, perfect-sync, vrm"),
         ("osc://host\n?rate=60", "not printable"),
     ],

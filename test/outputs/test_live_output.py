@@ -199,3 +199,32 @@ def test_closing_twice_and_sending_afterwards_do_nothing() -> None:
     never_opened = OutputGroup(["osc://127.0.0.1"])
     never_opened.close()
     assert threading.active_count() == before
+
+
+def test_a_name_of_both_families_is_reached_over_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = socket.getaddrinfo
+
+    def ipv6_first(host: str, port: int, **options: Any) -> list[Any]:
+        assert host == "robot"
+        return [
+            (socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("::1", port, 0, 0)),
+            *resolve("127.0.0.1", port, **options),
+        ]
+
+    with UdpReceiver() as receiver:
+        monkeypatch.setattr(socket, "getaddrinfo", ipv6_first)
+        output = open_output(f"livelink://robot:{receiver.port}")
+        play(output, 10)
+        output.close()
+        assert len(receiver.datagrams) > 10
+
+
+def test_closing_waits_neither_for_a_name_server_nor_for_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: released.wait(60) and [])
+    output = open_output("livelink://slow", warn=lambda message: None)
+    play(output, 3)
+    start = time.monotonic()
+    output.close()
+    assert time.monotonic() - start < 20
+    released.set()

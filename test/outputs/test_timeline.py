@@ -212,3 +212,16 @@ def test_a_suspended_process_sends_no_flood_of_poses_when_it_goes_on() -> None:
     _, _, timeline = simulate(stream(50), 2.0)
     timeline.take(2.3)
     assert len(timeline.take(10_000.0)) <= 60 * 2
+
+
+@pytest.mark.parametrize("seconds", [0.35, 1.5, 3.0])
+def test_a_stall_of_the_talker_delays_only_its_own_time(seconds: float) -> None:
+    stalled: list[Arrival] = [
+        (max(arrival, 10.0 + seconds) if arrival > 10.0 else arrival, stamp, weights, head)
+        for arrival, stamp, weights, head in stream(1000)
+    ]
+    poses, times, _ = simulate(stalled, until=39.0)
+    assert_is_continuous(poses)
+    delay = np.array(times) - np.array([pose.number for pose in poses]) / 60
+    is_before, is_long_after = np.array(times) < 9.0, np.array(times) > 20.0
+    assert delay[is_long_after].max() <= delay[is_before].max() + PERIOD
