@@ -18,7 +18,7 @@ from streamingtalker_ros.cli import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.vertex import checkpoint, offline
 from streamingtalker_ros.model.vertex.streaming import VertexTalker
-from streamingtalker_ros.model.vertex.template import read_template
+from streamingtalker_ros.model.vertex.template import read_faces, read_template
 from support import vertex_reference as reference
 
 
@@ -250,3 +250,30 @@ def test_talker_load_reads_a_converted_folder(published: Path, tmp_path: Path) -
 def test_streaming_limits_are_for_vertex_checkpoints_only() -> None:
     with pytest.raises(TalkerError, match="window"):
         Talker.load(device="cpu", window=1.0)
+
+
+@pytest.mark.parametrize("protocol", range(5))
+def test_arrays_of_any_layout_are_read_from_a_pickle(protocol: int, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(5, 3))
+    faces = {
+        "floats": values.astype(np.float32),
+        "big endian": values.astype(">f8"),
+        "columns": np.asfortranarray(values),
+        "whole": np.arange(15).reshape(5, 3),
+        "number": np.float64(2.5),
+    }
+    (tmp_path / "templates.pkl").write_bytes(pickle.dumps(faces, protocol))
+    read = read_faces(tmp_path / "templates.pkl")
+    assert list(read) == list(faces)
+    for name, face in faces.items():
+        np.testing.assert_array_equal(read[name], face)
+
+
+@pytest.mark.parametrize(
+    "face",
+    [np.array([{}, []], object), np.array(["a"]), np.zeros(2, [("x", "f4")]), np.array(["2020"], "M8[D]")],
+)
+def test_arrays_of_other_things_than_numbers_are_rejected(face: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "templates.pkl").write_bytes(pickle.dumps({"subject": face}, 2))
+    with pytest.raises(TalkerError, match="numpy arrays"):
+        read_faces(tmp_path / "templates.pkl")

@@ -7,10 +7,10 @@ faces.
 
 from __future__ import annotations
 
-import importlib
 import io
 import pickle
 import pickletools
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,20 +26,63 @@ _MAX_PICKLE_BYTES: Final = 100_000_000  # the release's templates.pkl has under 
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickler that resolves only the functions that build numpy arrays; a pickle may name any function."""
+    """Unpickler of numpy arrays alone; a pickle may name any function.
+
+    Stand-ins take the place of numpy's own types, whose state a damaged file would set unchecked.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         arrays = module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        if arrays and name in ("_reconstruct", "scalar"):
-            try:  # the module's name in numpy 2, and from 1.26 on
-                return getattr(importlib.import_module("numpy._core.multiarray"), name)
-            except ModuleNotFoundError:
-                return getattr(importlib.import_module("numpy.core.multiarray"), name)
-        if module == "numpy" and name in ("ndarray", "dtype"):
-            return getattr(np, name)
+        if arrays and name in _ARRAY_FUNCTIONS:
+            return _ARRAY_FUNCTIONS[name]
+        if module == "numpy" and name in _TYPES:
+            return _TYPES[name]
         if (module, name) == ("_codecs", "encode"):  # how Python 3 stores bytes for old protocols
             return _encode
         raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+
+class _PickledDtype:
+    """A numeric dtype: its code, such as f4, then its byte order as state."""
+
+    def __init__(self, code: Any = None, *_: Any) -> None:
+        if not isinstance(code, str) or not _NUMERIC.fullmatch(code):
+            raise ValueError("it holds an array of something else than numbers")
+        self._code, self._order = code, "="
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] not in ("<", ">", "=", "|"):
+            raise ValueError("it states no byte order")
+        self._order = state[1]
+
+    def resolve(self) -> np.dtype[Any]:
+        return np.dtype(self._order + self._code)
+
+
+class _PickledArray:
+    """An array, empty until its state is set."""
+
+    array: np.ndarray | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, is_fortran, data = state
+        content = data.encode("latin1") if isinstance(data, str) else bytes(data)
+        flat = np.frombuffer(content, dtype.resolve())
+        self.array = flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _reconstruct(*_: Any) -> _PickledArray:
+    return _PickledArray()
+
+
+def _scalar(dtype: _PickledDtype, data: str | bytes) -> Any:
+    content = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(content, dtype.resolve(), 1)[0]
+
+
+_NUMERIC: Final = re.compile(r"[fiub][1248]|f16|c8|c16|c32")
+_ARRAY_FUNCTIONS: Final = {"_reconstruct": _reconstruct, "scalar": _scalar}
+_TYPES: Final = {"ndarray": _PickledArray, "dtype": _PickledDtype}
 
 
 def _check_memo(data: bytes) -> None:
@@ -119,6 +162,14 @@ def _from_pickle(path: str, subject: str) -> Any:
     return faces[subject]
 
 
+def _to_array(face: Any) -> Any:
+    if not isinstance(face, _PickledArray):
+        return face
+    if face.array is None:
+        raise ValueError("it names an array without values")
+    return face.array
+
+
 def read_faces(path: str | Path) -> dict[Any, Any]:
     """Read the release's `templates.pkl` without executing code.
 
@@ -137,6 +188,8 @@ def read_faces(path: str | Path) -> dict[Any, Any]:
     try:
         _check_memo(data)
         faces = _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
+        if isinstance(faces, dict):
+            faces = {name: _to_array(face) for name, face in faces.items()}
     except pickle.UnpicklingError as error:
         raise TalkerError(
             f"{path} holds more than numpy arrays ({shorten(str(error))}) and is not opened: "
