@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from streamingtalker_ros.face.formats.names import arkit_name
 from streamingtalker_ros.face.formats.ply import read_ply
 from support.face_files import mouth_patch, write_test_glb, write_test_obj
 from support.face_shapes import shape_weights
-
-ICT_SAMPLE = os.environ.get("ICT_FACEKIT_NPZ", "")  # a sample of ICT-FaceKit, which is not in the repository
 
 
 @pytest.mark.parametrize("sparse", [True, False])
@@ -212,21 +209,14 @@ def test_an_unusable_file_is_rejected_in_one_sentence(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.skipif(not ICT_SAMPLE, reason="ICT_FACEKIT_NPZ names no sample of ICT-FaceKit")
-def test_lip_landmarks_of_ict_facekit_are_found(tmp_path: Path) -> None:
-    data = np.load(ICT_SAMPLE)
-    count = 9409  # vertices of the face
-    vertices, faces = data["vertices"][:count], data["faces"]
-    faces = faces[(faces < count).all(axis=1)]
-    triangles = np.concatenate([faces[:, :3], faces[faces[:, 3] >= 0][:, [0, 2, 3]]])
-    jaw = list(data["shape_names"]).index("jawOpen")
-    is_jaw = (data["delta_shape"] == jaw) & (data["delta_vertex"] < count)
-    moved = vertices.copy()
-    moved[data["delta_vertex"][is_jaw]] += data["delta_xyz"][is_jaw]
-    write_test_obj(tmp_path / "generic_neutral_mesh.obj", vertices, triangles)
-    write_test_obj(tmp_path / "jawOpen.obj", moved, triangles)
+def test_lip_landmarks_of_a_folder_of_obj_are_those_of_the_same_head(tmp_path: Path) -> None:
+    """The layout of ICT-FaceKit: centimetres, y up, a file for each shape and no landmarks."""
+    head = default_rig()
+    moved = head.vertices + head.deltas[INDEX["jawOpen"]]
+    for name, points in (("generic_neutral_mesh", head.vertices), ("jawOpen", moved)):
+        write_test_obj(tmp_path / f"{name}.obj", 100 * points[:, [1, 2, 0]], head.triangles.astype(np.int64))
     rig = load_face(tmp_path)
-    middle = len(rig.landmarks["inner_lip_upper"]) // 2
-    for name, expected in (("inner_lip_upper", 62), ("inner_lip_lower", 66)):  # of the 68 landmarks
-        found, known = rig.landmarks[name][middle], data["landmarks68"][expected]
+    np.testing.assert_allclose(rig.vertices, head.vertices, atol=1e-6)
+    for name in ("inner_lip_upper", "inner_lip_lower"):
+        found, known = (face.landmarks[name][len(face.landmarks[name]) // 2] for face in (rig, head))
         assert np.linalg.norm(rig.vertices[found] - rig.vertices[known]) < 0.003
