@@ -23,6 +23,7 @@ import soundfile
 from streamingtalker_ros.audio import mp3
 from streamingtalker_ros.audio.container import HEAD_BYTES, Container, identify
 from streamingtalker_ros.audio.gap_filler import GapFiller
+from streamingtalker_ros.audio.ogg import check_header_pages
 from streamingtalker_ros.audio.packet import AudioFormat
 from streamingtalker_ros.audio.pcm_decoder import bytes_to_float32
 from streamingtalker_ros.audio.wav_stream import WavStream
@@ -410,6 +411,9 @@ def _split(source: str | bytes, container: Container | None) -> Iterator[str | b
     with _open(source) as file:
         data = source if isinstance(source, bytes) else file.read()
     starts = _find_ogg_chains(data) if container.name == "Ogg" else _find_joined(data, container)
+    if container.name == "Ogg":
+        for start in starts:
+            check_header_pages(data, start)
     if len(starts) == 1:
         yield source
         return
