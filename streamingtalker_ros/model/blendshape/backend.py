@@ -24,6 +24,8 @@ BackendName: TypeAlias = Literal["torch", "onnx"]
 Precision: TypeAlias = Literal["float32", "int8"]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
+MAX_SAMPLERS: Final = 16
+"""Numbers of diffusion steps, and of batch sizes, whose tables and buffers a backend keeps."""
 BACKENDS: Final[tuple[str, ...]] = ("auto", *get_args(BackendName))
 """Values of the parameter `backend`."""
 PRECISIONS: Final[tuple[str, ...]] = ("auto", *get_args(Precision))

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import require
-from streamingtalker_ros.model.blendshape.backend import FloatArray, Precision
+from streamingtalker_ros.model.blendshape.backend import MAX_SAMPLERS, FloatArray, Precision
 from streamingtalker_ros.model.blendshape.config import (
     COLUMN_CHANNELS,
     DECODER_KERNEL,
@@ -32,8 +32,6 @@ from streamingtalker_ros.model.blendshape.numpy_features import HopFeatures
 from streamingtalker_ros.model.blendshape.onnx_state import AgeBias, DelayLines, RowPool
 from streamingtalker_ros.model.ddim import NoiseSchedule, ddim_coefficients
 
-MAX_SAMPLERS: Final = 16
-"""Numbers of diffusion steps, and of batch sizes, whose tables and buffers are kept."""
 DECODER_BLOCKS: Final = 2
 
 

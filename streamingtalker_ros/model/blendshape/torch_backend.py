@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import torch
 
-from streamingtalker_ros.model.blendshape.backend import FloatArray
+from streamingtalker_ros.model.blendshape.backend import MAX_SAMPLERS, FloatArray
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.cuda_graph import CudaGraphed
 from streamingtalker_ros.model.blendshape.fused_inference import FusedNetwork, FusedSampler
@@ -19,8 +19,6 @@ from streamingtalker_ros.model.blendshape.network import NetworkState, TalkerNet
 from streamingtalker_ros.model.blendshape.state_pool import StatePool, state_tensors
 from streamingtalker_ros.model.ddim import NoiseSchedule
 
-MAX_SAMPLERS: Final = 16
-"""Numbers of diffusion steps whose tables are kept."""
 CUDA_GRAPH_VARIABLE: Final = "STREAMINGTALKER_CUDA_GRAPH"
 """Environment: "1" captures the frame step as CUDA graphs."""
 
