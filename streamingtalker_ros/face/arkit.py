@@ -64,3 +64,13 @@ def _mirrored_name(name: str) -> str:
 
 MIRROR: Final[npt.NDArray[np.intp]] = np.array([INDEX[_mirrored_name(name)] for name in ARKIT_NAMES])
 """(52,) index of each shape's mirror image; its own for a shape without a side."""
+
+MOUTH_MASK: Final[npt.NDArray[np.bool_]] = np.array(
+    [name.startswith(("jaw", "mouth", "tongue", "cheekPuff")) for name in ARKIT_NAMES]
+)
+"""(52,) shapes of jaw, mouth, tongue and cheekPuff, which fade without voice."""
+
+UPPER_FACE_MASK: Final[npt.NDArray[np.bool_]] = np.array(
+    [name.startswith(("brow", "eyeSquint", "eyeWide", "cheekSquint", "noseSneer")) for name in ARKIT_NAMES]
+)
+"""(52,) expressive shapes of the upper face; blinks and gaze are not among them."""

@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from streamingtalker_ros.face.arkit import MOUTH_MASK
 from streamingtalker_ros.face.rotation import nlerp_from_identity, quaternion_multiply
-from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
 
 CROSSFADE_FRAMES: Final = 5
 _CONJUGATE: Final = np.array([-1, -1, -1, 1])

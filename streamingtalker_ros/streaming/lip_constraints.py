@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.default_head.stored import default_rig
+from streamingtalker_ros.face.lip_measure import LipMeasure, lip_gap_measure
 from streamingtalker_ros.model.blendshape.closure import closure_logit
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
-from streamingtalker_ros.streaming.controls import LipMeasure, lip_gap_measure
 
 MIN_OPEN_GAP_M = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
 RELEASE_LOGIT_DROP = 0.35  # fall of the closure logit within a frame at which the lips part

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.arkit import MOUTH_MASK
 
 GATE_RISE, GATE_FALL = 0.5, 1.0 / 3.0  # of the gate, per frame
 VAD_THRESHOLD = 0.15  # probability from which on a hop counts as voice
@@ -24,8 +24,6 @@ _THRESHOLD = np.float32(VAD_THRESHOLD)  # in the precision of the probabilities
 SILENCE_POWER = 1e-8
 # lip apertures, as fractions of a wide-open mouth, between which the predicted aperture opens the gate
 PRE_SPEECH_APERTURE = (0.07, 0.15)
-# (52,) bool: shapes of jaw, mouth, tongue and cheekPuff, which the gate fades
-MOUTH_MASK = np.array([name.startswith(("jaw", "mouth", "tongue", "cheekPuff")) for name in ARKIT_NAMES])
 
 
 @dataclass

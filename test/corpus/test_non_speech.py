@@ -13,7 +13,7 @@ from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.corpus.non_speech import build_non_speech_corpus
 from streamingtalker_ros.corpus.storage import SPLITS, load_corpus, read_index
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
+from streamingtalker_ros.face.arkit import MOUTH_MASK
 from support.command_line import run_command
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from streamingtalker_ros.face.arkit import MOUTH_MASK
 from streamingtalker_ros.streaming import Talker
-from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
 from support.scheduler_harness import MS, S0, START, SchedulerHarness, small_talker, voice
 
 RATE = 16000

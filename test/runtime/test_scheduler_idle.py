@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamingtalker_ros.face.arkit import MOUTH_MASK
 from streamingtalker_ros.streaming import Talker
-from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
 from support.scheduler_harness import (
     FRAME,
     MS,

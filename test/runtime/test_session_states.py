@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamingtalker_ros.face.arkit import MOUTH_MASK
 from streamingtalker_ros.runtime.session import WEB_POLICY
 from streamingtalker_ros.runtime.states import (
     TRANSITIONS,
@@ -18,7 +19,6 @@ from streamingtalker_ros.runtime.states import (
     transition_table,
 )
 from streamingtalker_ros.streaming import Talker
-from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
 from support.scheduler_harness import FRAME, MS, S0, SchedulerHarness, small_talker, voice
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "node.md"

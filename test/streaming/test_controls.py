@@ -13,20 +13,18 @@ import pytest
 import torch
 
 from streamingtalker_ros import Stream, Talker, TalkerError
-from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX, MOUTH_MASK, UPPER_FACE_MASK
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.expression import parse_expression
+from streamingtalker_ros.face.lip_measure import CONTACT_GAP_M
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.model.protocol import BlendshapeFrame
 from streamingtalker_ros.streaming.controls import (
-    CONTACT_GAP_M,
     RAMP_FRAMES,
-    UPPER_FACE_MASK,
     Controls,
     ControlSmoother,
 )
-from streamingtalker_ros.streaming.voice_gate import MOUTH_MASK
 from support.backends import VARIANTS, make_talker
 from support.scheduler_harness import SchedulerHarness, floats, offline, small_talker, voice
 
