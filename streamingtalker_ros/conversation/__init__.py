@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conversational behaviour of a face by rules: prosody, listening, turn-taking; numpy alone, no transport."""
+"""Rules of behaviour in conversation on top of the network's motion: gaze, emotion, gestures, listening.
+
+Numpy only: no transport, no torch, no clock of its own; time is counted in frames.
+"""

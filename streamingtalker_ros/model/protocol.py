@@ -111,12 +111,26 @@ class StreamProtocol(Protocol):
         """End the audio and return the frames still pending because of the look-ahead."""
         ...
 
-    def reset(self, seed: int | None = None) -> None:
-        """Start over at frame 0; `seed` replaces the seed of the noise unless it is None."""
+    def reset(self, seed: int | None = None, *, keep_conversation: bool = False) -> None:
+        """Start over at frame 0.
+
+        Args:
+            seed: Replaces the seed of the noise unless it is None.
+            keep_conversation: Whether the state of the conversation (gaze, emotion, …) goes on; the vertex
+                family has none.
+        """
         ...
 
     def set(self, **controls: Any) -> None:
         """Change controls of `talker.control_names`; raises TalkerError for a bad name or value."""
+        ...
+
+    def apply(self, command: Any) -> None:
+        """Apply a command of `conversation.commands`; raises TalkerError if the family has none.
+
+        Args:
+            command: A `ConversationCommand`.
+        """
         ...
 
 

@@ -26,9 +26,11 @@ import numpy.typing as npt
 from streamingtalker_ros.audio.clock import AudioClock
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioPacket
+from streamingtalker_ros.conversation.commands import ConversationCommand
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.protocol import AnyFrame, StreamProtocol, TalkerProtocol
 from streamingtalker_ros.runtime.audio_queue import BoundedAudioQueue, EndOfAudio
+from streamingtalker_ros.runtime.conversation_inputs import ConversationInputs
 from streamingtalker_ros.runtime.frame_output import FrameOutput, TimedFrame
 from streamingtalker_ros.runtime.frames import Clock, FramePublisher, WarningCallback
 from streamingtalker_ros.runtime.lossless_aligner import LosslessAligner
@@ -117,6 +119,7 @@ class VoiceSession:
         self._state = StreamState.WAITING
         self._lookahead = round(talker.lookahead * SAMPLE_RATE)  # samples
         self._queue = BoundedAudioQueue(parameters.queue_seconds, self.statistics, warn)
+        self._conversation_inputs = ConversationInputs(warn)
         self.sender_faults = SenderFaults(warn, clock)
         """What is wrong with the sender of the audio."""
         self._aligner = (
@@ -207,6 +210,18 @@ class VoiceSession:
         """
         self._queue.post(command)
 
+    def command(self, command: ConversationCommand, stamp: int = 0) -> None:
+        """Queue a command of the conversation; returns at once.
+
+        It takes effect at the first frame whose stamp is not earlier than its own, or at the next frame if
+        that one has been generated.
+
+        Args:
+            command: The command.
+            stamp: ns, on the clock of the audio's stamps; 0 for the next frame.
+        """
+        self._conversation_inputs.push(command, stamp)
+
     @property
     def state(self) -> StreamState:
         """State of the stream."""
@@ -252,6 +267,8 @@ class VoiceSession:
                 break
         deadlines = [time for time in (wait_until, self._output.next_due) if time is not None]
         self._deadline = min(deadlines, default=None)
+        if hop is not None:
+            self._apply_commands()
         return hop
 
     def next_deadline(self) -> float | None:
@@ -400,6 +417,7 @@ class VoiceSession:
         if isinstance(self._aligner, PacketAligner):
             self._aligner.forget_sender()
         self._output.reset()
+        self._conversation_inputs.clear()
         self.stream.reset(self._seed)
 
     def _start_stream(self, segment: AudioSegment | None) -> None:
@@ -418,7 +436,7 @@ class VoiceSession:
     def _begin_stream(self) -> None:
         self._is_live = False
         self._timeline.clear()
-        self.stream.reset(self._seed)
+        self.stream.reset(self._seed, keep_conversation=True)
         self._output.start_stream()
         self.statistics.streams += 1
 
@@ -656,6 +674,19 @@ class VoiceSession:
         )
 
     # ------------------------------------------------------------------------------------------------- frames
+
+    def _apply_commands(self) -> None:
+        """Apply the commands that take effect at the frame which the consumed samples complete."""
+        timeline = self._timeline
+        frame = timeline.completed_frame(timeline.samples_consumed, self._lookahead)
+        if frame < 0:
+            return
+        stamp = timeline.frame_stamp(timeline.published_index(frame))
+        for command in self._conversation_inputs.take_due(stamp):
+            try:
+                self.stream.apply(command)
+            except TalkerError as error:
+                self._warn(type(command).__name__, str(error))
 
     def _to_timed(self, frame: AnyFrame, model_seconds: float) -> TimedFrame:
         """Place a frame of the talker in the published stream."""

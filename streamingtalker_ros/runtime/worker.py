@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from streamingtalker_ros.audio.packet import AudioPacket
+from streamingtalker_ros.conversation.commands import ConversationCommand
 from streamingtalker_ros.model.protocol import TalkerProtocol
 from streamingtalker_ros.process import LOGGER_NAME, FaultLog, never_raising
 from streamingtalker_ros.runtime.batch import run_batch
@@ -156,6 +157,15 @@ class TalkerWorker:
         """Barge-in: drop the queued audio and close the mouth within 150 ms."""
         self.session.interrupt()
         self._notify()
+
+    def command(self, command: ConversationCommand, stamp: int = 0) -> None:
+        """Queue a command of the conversation; never blocks. See `VoiceSession.command`.
+
+        Args:
+            command: The command.
+            stamp: ns, on the clock of the audio's stamps; 0 for the next frame.
+        """
+        self.session.command(command, stamp)
 
     def close_mouth(self, timeout: float = 1.0) -> bool:
         """Interrupt, and wait until the mouth is closed.

@@ -9,7 +9,7 @@ frames += stream.finish()
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.pcm import as_mono_float32
 from streamingtalker_ros.config_files import describe
+from streamingtalker_ros.conversation.commands import ConversationCommand, LookAt
+from streamingtalker_ros.conversation.layer import ConversationLayer
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.protocol import BlendshapeFrame
 from streamingtalker_ros.model.stream_checks import NotCopyable, check_seed
@@ -62,6 +64,7 @@ class Stream(NotCopyable):
         self.style, self.steps = style, steps
         self.vad_gate = VadGateState.create(talker.config.lookahead_frames)
         self.eye_motion_state = EyeMotionState()
+        self.conversation = ConversationLayer()
         self.noise_floor = NoiseFloorEstimator(talker.frame_rate)
         self.controls, self.smoother = controls, ControlSmoother(controls)
         self.uncond_row: int | None = None  # of the unconditional branch, where there is guidance
@@ -136,6 +139,30 @@ class Stream(NotCopyable):
             self.smoother.set_target(changed)
             self._update_guidance()
 
+    def apply(self, command: ConversationCommand) -> None:
+        """Apply a command of the conversation from the next frame on.
+
+        Args:
+            command: Such as `LookAt((0.5, 0.0, 0.0))`; the methods below construct them.
+
+        Raises:
+            TalkerError: If it cannot be carried out; nothing is changed then.
+        """
+        with self.talker.lock:
+            self.conversation.apply(command)
+
+    def look_at(self, point: Sequence[float] | None) -> None:
+        """Turn the gaze, eyes and head, to a point from the next frame on, and hold it there.
+
+        Args:
+            point: (x, y, z) in metres: x out of the face, y to the person's left, z up, from the point
+                between the eyes in the neutral pose of the head. None releases the gaze.
+
+        Raises:
+            TalkerError: If the point is not three finite numbers, or has no direction.
+        """
+        self.apply(LookAt(point))  # checks and converts
+
     @property
     def mouth_at_rest(self) -> npt.NDArray[np.float32]:
         """(52,) float32: rest pose of the mouth, zeros unless an expression moves its shapes."""
@@ -179,8 +206,13 @@ class Stream(NotCopyable):
             self._finished = True
             return frames
 
-    def reset(self, seed: int | None = None) -> None:
-        """Start over at frame 0, in place; `seed` replaces the seed of the noise unless it is None."""
+    def reset(self, seed: int | None = None, *, keep_conversation: bool = False) -> None:
+        """Start over at frame 0, in place.
+
+        Args:
+            seed: Replaces the seed of the noise unless it is None.
+            keep_conversation: Whether gaze and the rest of the conversation's state go on.
+        """
         seed = self.seed if seed is None else check_seed(seed)
         with self.talker.lock:
             self.talker.reset_state(self.row, self.uncond_row)
@@ -188,6 +220,8 @@ class Stream(NotCopyable):
             self.eye_motion_state.reset()
             self.noise_floor.reset()
             self.smoother.reset()
+            if not keep_conversation:
+                self.conversation.reset()
             self._buffer[:] = 0.0
             self._clear(seed)
 

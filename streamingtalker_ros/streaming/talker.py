@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.config_files import describe
+from streamingtalker_ros.conversation.frame import FrameContext, Modulation
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.rotation import rotation_vector_to_quaternion
 from streamingtalker_ros.model.blendshape import checkpoint
@@ -341,7 +342,7 @@ class Talker(NotCopyable):
         for (steps, context_frames, _), rows in groups.items():
             motion = self._generate([streams[i] for i in rows], features[rows], steps, context_frames)
             for i, row in zip(rows, motion, strict=True):
-                frames[i] = self._to_frame(streams[i], row)
+                frames[i] = self._to_frame(streams[i], row, hops[i])
         return frames
 
     def _generate(
@@ -371,8 +372,16 @@ class Talker(NotCopyable):
             [stream.controls.guidance for stream in streams] if uncond_rows else (),
         )
 
-    def _to_frame(self, stream: Stream, motion: npt.NDArray[np.float32]) -> BlendshapeFrame:
-        """Apply constraints, gate, eye motion and controls to motion (55,) of a stream's next frame."""
+    def _to_frame(
+        self, stream: Stream, motion: npt.NDArray[np.float32], hop: npt.NDArray[np.float32]
+    ) -> BlendshapeFrame:
+        """Apply constraints, gate, eye motion, conversation and controls to a stream's next frame.
+
+        Args:
+            stream: The stream.
+            motion: (55,) weights and rotation vector of the network.
+            hop: (hop,) newest samples, which completed the frame.
+        """
         config = self.config
         index = stream.hops - 1 - config.lookahead_frames
         weights = np.clip(motion[:52], 0.0, 1.0)
@@ -380,7 +389,14 @@ class Talker(NotCopyable):
         speaking = apply_gate(stream.vad_gate, weights, stream.lip_targets.aperture)
         if stream.eye_motion:
             apply_eye_motion(stream.eye_motion_state, weights, speaking, stream.seed, index, self.frame_rate)
-        weights, rotation = stream.smoother.frame(weights, motion[52:55])
+        rotation = motion[52:55]
+        context: FrameContext | None = None
+        if stream.conversation.is_active:
+            context = FrameContext(index, self.frame_rate, stream.seed, speaking, hop, Modulation())
+            weights, rotation = stream.conversation.shape_motion(weights, rotation, context)
+        weights, rotation = stream.smoother.frame(weights, rotation)
+        if context is not None:
+            weights, rotation = stream.conversation.direct_gaze(weights, rotation, context)
         quaternion = rotation_vector_to_quaternion(rotation)
         return BlendshapeFrame(index, index / self.frame_rate, weights, quaternion, speaking)
 

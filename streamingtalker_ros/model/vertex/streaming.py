@@ -511,8 +511,24 @@ class VertexStream(NotCopyable):
         for name in controls:
             raise TalkerError(f"{name} is not a control of a stream of a vertex model, which has none")
 
-    def reset(self, seed: int | None = None) -> None:
-        """Start over at frame 0, in place; `seed` replaces the seed of the noise unless it is None."""
+    def apply(self, command: object) -> None:
+        """Raise TalkerError: a vertex stream has no conversation layer.
+
+        Args:
+            command: Any command of the conversation.
+        """
+        raise TalkerError(
+            f"{type(command).__name__} has no effect on a vertex model, whose frames hold neither eyes nor "
+            "head pose: load a blendshape model"
+        )
+
+    def reset(self, seed: int | None = None, *, keep_conversation: bool = False) -> None:
+        """Start over at frame 0, in place.
+
+        Args:
+            seed: Replaces the seed of the noise unless it is None.
+            keep_conversation: Without effect: a vertex model has no conversation layer.
+        """
         seed = self.seed if seed is None else check_seed(seed)
         with self.talker.lock:
             self.state.reset(self.talker.start_latent)

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that change a stream's behaviour in conversation; one typed value for library, nodes and bags.
+
+`Stream.apply` lets a command take effect from the next frame on; `VoiceSession.command` gives it a stamp.
+A command checks itself when it is constructed, so that only valid ones are queued.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.config_files import describe
+from streamingtalker_ros.errors import TalkerError
+
+MAX_TARGET_DISTANCE_M: Final = 1e6  # far beyond any room; larger numbers are no positions
+
+
+@dataclass(frozen=True)
+class LookAt:
+    """Look at a point, or release the gaze.
+
+    Attributes:
+        point: Metres in the axes of the face (x out of the face, y to the person's left, z up) from the point
+            between the eyes in the neutral pose of the head; None releases the gaze.
+        timeout_s: Seconds after which the gaze is released unless another target is set; None: it is held.
+
+    Raises:
+        TalkerError: If the point is not three finite numbers, or is the point between the eyes itself.
+    """
+
+    point: Sequence[float] | None
+    timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.point is not None:
+            object.__setattr__(self, "point", _check_point(self.point))
+
+
+def _check_point(point: Any) -> tuple[float, float, float]:
+    try:
+        x, y, z = (float(value) for value in point)
+    except Exception:  # of any object's iteration or __float__
+        raise TalkerError(
+            f"the gaze target is {describe(point)}: give three numbers, metres from between the eyes"
+        ) from None
+    if not all(math.isfinite(value) and abs(value) <= MAX_TARGET_DISTANCE_M for value in (x, y, z)):
+        raise TalkerError(
+            f"the gaze target is ({x:g}, {y:g}, {z:g}): give finite numbers, metres from between the eyes"
+        )
+    if x == y == z == 0.0:
+        raise TalkerError("the gaze target is the point between the eyes itself: it has no direction")
+    return x, y, z
+
+
+@dataclass(frozen=True)
+class Express:
+    """Show an emotion.
+
+    Attributes:
+        name: Name of the emotion; "neutral" ends it.
+        strength: 0 to 1.
+        valence: -1 to 1, or None for that of the emotion.
+        arousal: -1 to 1, or None for that of the emotion.
+        decay_s: Seconds after which it has decayed to neutral; None: it stays.
+    """
+
+    name: str
+    strength: float = 1.0
+    valence: float | None = None
+    arousal: float | None = None
+    decay_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Gesture:
+    """Move the head once.
+
+    Attributes:
+        name: Name of the gesture.
+        amplitude: Degrees, peak to peak; None for that of the gesture.
+        count: Repetitions; None for that of the gesture.
+    """
+
+    name: str
+    amplitude: float | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PartnerAudio:
+    """Audio of the conversation partner.
+
+    Attributes:
+        pcm: (n,) float32 mono 16 kHz in -1..1, which continues the audio before.
+    """
+
+    pcm: npt.NDArray[np.float32]
+
+
+ConversationCommand: TypeAlias = LookAt | Express | Gesture | PartnerAudio

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conversation layer of one stream: emotion, head gestures, listening and gaze, in this order, once a frame.
+
+The first three change the motion before the controls scale it, the gaze comes last: it has to know where the
+head points. While nobody uses a part, it costs nothing and no bit of a frame changes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.conversation.commands import (
+    ConversationCommand,
+    Express,
+    Gesture,
+    LookAt,
+    PartnerAudio,
+)
+from streamingtalker_ros.conversation.frame import FrameContext, FramePose, LayerPart
+from streamingtalker_ros.conversation.gaze import GazeController
+from streamingtalker_ros.errors import TalkerError
+
+
+class ConversationLayer:
+    """State of the conversation layer of one stream.
+
+    Attributes:
+        emotion: Emotion; None until a builder provides it.
+        gestures: Head gestures; likewise.
+        listening: Reactions to the partner's voice; likewise.
+        gaze: Gaze.
+    """
+
+    def __init__(self) -> None:
+        self.emotion: LayerPart | None = None
+        self.gestures: LayerPart | None = None
+        self.listening: LayerPart | None = None
+        self.gaze = GazeController()
+
+    @property
+    def _motion_parts(self) -> tuple[LayerPart | None, ...]:
+        return self.emotion, self.gestures, self.listening
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a part may change the next frame. If not, none of its bits changes."""
+        return self.gaze.is_active or any(part is not None and part.is_active for part in self._motion_parts)
+
+    def apply(self, command: ConversationCommand) -> None:
+        """Apply a command from the next frame on.
+
+        Args:
+            command: Any command of `conversation.commands`.
+
+        Raises:
+            TalkerError: If it cannot be carried out; nothing is changed then.
+        """
+        match command:
+            case LookAt():
+                self.gaze.look_at(command)
+            case Express() | Gesture() | PartnerAudio():
+                raise TalkerError(f"{type(command).__name__} is not available yet")
+
+    def reset(self) -> None:
+        """Return to the initial state: no target, no emotion, no gesture, no partner."""
+        for part in (*self._motion_parts, self.gaze):
+            if part is not None:
+                part.reset()
+
+    def shape_motion(
+        self,
+        weights: npt.NDArray[np.float32],
+        rotation: npt.NDArray[np.float32],
+        context: FrameContext,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Apply emotion, gestures and listening to a frame.
+
+        Args:
+            weights: (52,) in 0..1.
+            rotation: (3,) rotation vector of the head in rad.
+            context: Of the frame.
+
+        Returns:
+            Both, changed; the same arrays if no part is active.
+        """
+        active = [part for part in self._motion_parts if part is not None and part.is_active]
+        return _step(active, weights, rotation, context) if active else (weights, rotation)
+
+    def direct_gaze(
+        self,
+        weights: npt.NDArray[np.float32],
+        rotation: npt.NDArray[np.float32],
+        context: FrameContext,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Apply the gaze to a frame after the controls; arguments and result as those of `shape_motion`.
+
+        Args:
+            weights: (52,) in 0..1.
+            rotation: (3,) rotation vector of the head in rad.
+            context: Of the frame.
+        """
+        return _step([self.gaze], weights, rotation, context) if self.gaze.is_active else (weights, rotation)
+
+
+def _step(
+    parts: list[LayerPart],
+    weights: npt.NDArray[np.float32],
+    rotation: npt.NDArray[np.float32],
+    context: FrameContext,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    pose = FramePose(weights.copy(), rotation.astype(np.float32))
+    for part in parts:
+        part.step(context, pose)
+    return pose.weights, pose.rotation
