@@ -38,6 +38,7 @@ INSTALL_HINTS: Final = {
     "safetensors": "pip install safetensors",
     "yaml": "pip install pyyaml",
     "tqdm": "pip install tqdm",
+    "pythonosc": "pip install python-osc",
     **{
         module: f"pip install 'streamingtalker_ros[{extra}]', or in a checkout pip install -e '.[{extra}]'"
         for module, extra in EXTRAS.items()
@@ -46,7 +47,11 @@ INSTALL_HINTS: Final = {
 """How to install each module that the package imports."""
 
 _CONTROL_CHARACTERS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
-_DISTRIBUTIONS: Final = {"PIL": "pillow", "yaml": "pyyaml"}  # where the name differs from the module's
+_DISTRIBUTIONS: Final = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "pythonosc": "python-osc",
+}  # where the name differs from the module's
 
 
 class TalkerError(Exception):

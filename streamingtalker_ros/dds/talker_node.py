@@ -75,7 +75,9 @@ class TalkerNode:
         )
         # the namespace distinguishes the talkers of one robot
         name = f"{self.dds_node.namespace}/{NODE_NAME}".strip("/")
-        self._diagnostics_reporter = DiagnosticsReporter(self.worker, message_types.message_class, name)
+        self._diagnostics_reporter = DiagnosticsReporter(
+            self.worker, message_types.message_class, name, outputs=self.outputs.statistics
+        )
         self._audio_subscriptions: dict[tuple[str, bool], Subscription] = {}  # by type and reliability
         self._builder = face_message_builder.FaceMessageBuilder(
             talker,

@@ -3,8 +3,8 @@
 
 The level covers the last ten seconds, the counters everything since the start. OK: every frame was on time.
 WARN: frames were skipped, the sender of the audio makes a mistake (for 30 s after it), packets were rejected
-or late, or the audio had gaps. ERROR: frames failed, more frames were skipped than generated, or there is no
-model.
+or late, the audio had gaps, or a live output lost poses. ERROR: frames failed, more frames were skipped than
+generated, or there is no model.
 """
 
 from __future__ import annotations
@@ -61,12 +61,15 @@ class Worker(Protocol):
         ...
 
 
-def assess(recent: Mapping[str, int], sender_faults: Sequence[str] = ()) -> tuple[int, str]:
+def assess(
+    recent: Mapping[str, int], sender_faults: Sequence[str] = (), lost_poses: Mapping[str, int] | None = None
+) -> tuple[int, str]:
     """Derive the level from recent counts.
 
     Args:
         recent: {name of `Statistics`: count within the window}.
         sender_faults: What is wrong with the sender of the audio.
+        lost_poses: Poses lost within the window, by the address of the live output.
 
     Returns:
         OK, WARN or ERROR, and the reason.
@@ -91,6 +94,11 @@ def assess(recent: Mapping[str, int], sender_faults: Sequence[str] = ()) -> tupl
             f"{recent['late']} packets were late {period}, the audio had {gaps} gaps: its sender or the "
             "network stutters"
         )
+    for address, lost in (lost_poses or {}).items():
+        if lost:
+            return WARN, (
+                f"the output {address} lost {lost} poses {period}: start its receiver, or correct its address"
+            )
     return OK, "in time"
 
 
@@ -102,6 +110,8 @@ class DiagnosticsReporter:
         message_class: returns the class of a message type.
         name: name of the node.
         clock: time in seconds, monotonic.
+        outputs: returns the address and the statistics of each live output, as
+            `outputs.OutputGroup.statistics` does.
     """
 
     def __init__(
@@ -110,10 +120,12 @@ class DiagnosticsReporter:
         message_class: MessageClassLookup,
         name: str = "talker",
         clock: Callable[[], float] = time.monotonic,
+        outputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
     ) -> None:
         self._worker, self._message_class, self._name, self._clock = worker, message_class, name, clock
+        self._outputs = outputs
         # one entry per call, the oldest WINDOW_S old
-        self._history = deque([(clock(), worker.statistics())])
+        self._history = deque([(clock(), worker.statistics(), self._lost_poses(outputs()))])
 
     def build(self, now_ns: int | None = None) -> Any:
         """Return the DiagnosticArray of this moment; call it about once per second.
@@ -122,13 +134,15 @@ class DiagnosticsReporter:
             now_ns: its stamp, default the system's time.
         """
         worker, counters = self._worker, self._worker.statistics()
-        now = self._clock()
-        self._history.append((now, counters))
+        outputs = self._outputs()
+        now, lost = self._clock(), self._lost_poses(outputs)
+        self._history.append((now, counters, lost))
         while self._history[0][0] < now - WINDOW_S:
             self._history.popleft()
-        oldest = self._history[0][1]
+        _, oldest, lost_before = self._history[0]
         recent = {name: counters[name] - oldest[name] for name in _ASSESSED}
-        level, reason = assess(recent, worker.sender_faults())
+        recently_lost = {address: count - lost_before.get(address, 0) for address, count in lost.items()}
+        level, reason = assess(recent, worker.sender_faults(), recently_lost)
         frames = counters["frames"] + counters["idle_frames"]
         real_time_factor = counters["model_seconds"] * worker.talker.frame_rate / frames if frames else 0.0
         values = {
@@ -138,6 +152,12 @@ class DiagnosticsReporter:
             "state": worker.state,
             "real_time_factor": round(real_time_factor, 3),
             **counters,
+            **{
+                f"output {output['address']} {name}": count
+                for output in outputs
+                for name, count in output.items()
+                if name != "address"
+            },
         }
         return build_status_array(
             self._message_class,
@@ -148,6 +168,10 @@ class DiagnosticsReporter:
             values,
             worker.talker.device,
         )
+
+    @staticmethod
+    def _lost_poses(outputs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        return {str(output["address"]): int(output["dropped"]) for output in outputs}
 
 
 def build_status_array(

@@ -102,7 +102,7 @@ class LiveOutput:
         self._thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
         self._next_attempt = 0.0
-        self._frames = self._sent = self._dropped = self._dropped_frames = 0
+        self._frames = self._sent = self._dropped = self._dropped_frames = self._num_faults = 0
 
     def open(self) -> None:
         """Start sending; nothing is sent before the first frame."""
@@ -160,20 +160,29 @@ class LiveOutput:
             self._condition.notify()
 
     def statistics(self) -> dict[str, int]:
-        """Return the numbers of frames received and dropped, and of poses sent and dropped."""
+        """Return the numbers of frames received and dropped, of poses sent and dropped, and of faults.
+
+        A fault is a frame that cannot be used, a failed look-up or transmission, or an error of ours.
+        """
         return {
             "frames": self._frames,
             "sent": self._sent,
             "dropped": self._dropped,
             "dropped_frames": self._dropped_frames,
+            "faults": self._num_faults,
         }
 
     def summary(self) -> str:
         """Return the statistics in one line."""
         lost = f", {self._dropped_frames} frames dropped" if self._dropped_frames else ""
-        return f"{self.address}: {self._sent} poses sent, {self._dropped} not received{lost}"
+        return (
+            f"{self.address}: {self._sent} poses sent, {self._dropped} not received, "
+            f"{self._num_faults} faults{lost}"
+        )
 
-    def _warn_once(self, kind: str, message: str) -> None:
+    def _count_fault(self, kind: str, message: str) -> None:
+        """Count a fault, and report the first of its kind."""
+        self._num_faults += 1
         if kind not in self._warned:
             self._warned.add(kind)
             self._warn(message)
@@ -192,6 +201,7 @@ class LiveOutput:
                     if self._step(timeline) and deadline is None:
                         deadline = time.monotonic() + _MAX_CLOSING_S
                 except Exception as fault:  # a bug of ours: the next frame may do
+                    self._num_faults += 1
                     self._faults.log(f"the output {self.address} failed", fault)
                     if self._is_closing and deadline is None:
                         deadline = time.monotonic() + _MAX_CLOSING_S
@@ -227,7 +237,7 @@ class LiveOutput:
                 raise ValueError("its weights or its head are not numbers")
         except Exception as error:
             self._dropped_frames += 1
-            self._warn_once(
+            self._count_fault(
                 "frame",
                 f"a frame could not be sent to {self.address} ({type(error).__name__}: "
                 f"{shorten(str(error))}): send frames of a blendshape talker, 52 weights and a quaternion",
@@ -253,6 +263,7 @@ class LiveOutput:
             datagram = self._encoder.encode(pose)
         except Exception as fault:  # a bug of ours: the next pose may do
             self._dropped += 1
+            self._num_faults += 1
             self._faults.log(f"encoding a pose for {self.address} failed", fault)
             return
         if self._socket is None:
@@ -267,7 +278,7 @@ class LiveOutput:
             connection.send(datagram)
             return True
         except ConnectionRefusedError:  # the receiver's system says so about the datagram before
-            self._warn_once(
+            self._count_fault(
                 "refused",
                 f"nothing receives at {self.address}: start the receiver, or correct the output's address",
             )
@@ -278,13 +289,13 @@ class LiveOutput:
                 return True
             return False
         except (BlockingIOError, InterruptedError):
-            self._warn_once(
+            self._count_fault(
                 "slow",
                 f"the network to {self.address} is slower than the output: lower its rate, as in ?rate=30",
             )
             return False
         except OSError as error:
-            self._warn_once(
+            self._count_fault(
                 f"send {error.errno}",
                 f"sending to {self.address} failed ({error.strerror or error}): check the network and the "
                 "output's address",
@@ -311,7 +322,7 @@ class LiveOutput:
         except (OSError, UnicodeError) as error:
             if connection is not None:
                 connection.close()
-            self._warn_once(
+            self._count_fault(
                 "resolve",
                 f"the host of the output {self.address} cannot be reached "
                 f"({getattr(error, 'strerror', None) or error}): correct its name; it is tried again every "

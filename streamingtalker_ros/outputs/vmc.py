@@ -6,7 +6,7 @@ A bundle holds, in this order:
 | Address | Arguments |
 |---|---|
 | `/VMC/Ext/OK` | 1: the character is loaded |
-| `/VMC/Ext/T` | seconds since midnight |
+| `/VMC/Ext/T` | seconds since the first pose that was sent |
 | `/VMC/Ext/Bone/Pos` | "Head", position 0 0 0, rotation x y z w about the neutral pose, in Unity's axes |
 | `/VMC/Ext/Blend/Val` | name and weight of each clip |
 | `/VMC/Ext/Blend/Apply` | |
@@ -26,7 +26,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.visemes import VisemeEstimator
 from streamingtalker_ros.outputs.address import OutputAddress
 from streamingtalker_ros.outputs.osc_bundle import OscBundle
-from streamingtalker_ros.outputs.timeline import Pose
+from streamingtalker_ros.outputs.timeline import DAY_S, Pose
 
 PERFECT_SYNC_NAMES: Final = tuple(name[0].upper() + name[1:] for name in ARKIT_NAMES)
 """Names of the perfect-sync clips, in the order of `ARKIT_NAMES`."""
@@ -61,6 +61,8 @@ class VmcEncoder:
     def __init__(self, address: OutputAddress) -> None:
         clips = address.text("clips")
         self._rate = address.rate
+        self._elapsed = 0  # poses
+        self._number: int | None = None  # of the last pose
         self._has_arkit, self._has_vrm = clips != "vrm", clips != "perfect-sync"
         self._visemes = VisemeEstimator(tuple(VRM_VOWELS.values()))
         names = (*PERFECT_SYNC_NAMES,) * self._has_arkit + VRM_NAMES * self._has_vrm
@@ -80,7 +82,10 @@ class VmcEncoder:
         Args:
             pose: The pose; its number gives the time.
         """
-        values = [[pose.number / self._rate, 0.0, 0.0, 0.0], to_unity(pose.head)]
+        if self._number is not None:  # numbers begin anew at midnight
+            self._elapsed += (pose.number - self._number) % (DAY_S * self._rate)
+        self._number = pose.number
+        values = [[self._elapsed / self._rate, 0.0, 0.0, 0.0], to_unity(pose.head)]
         if self._has_arkit:
             values.append(pose.weights)
         if self._has_vrm:

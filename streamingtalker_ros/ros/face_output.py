@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from rclpy.lifecycle import LifecycleNode
 
@@ -62,6 +62,10 @@ class FaceOutput:
     def open_outputs(self) -> None:
         """Open the live outputs; they send from the next frame on."""
         self._outputs.open()
+
+    def output_statistics(self) -> list[dict[str, Any]]:
+        """Return the address and the statistics of each live output."""
+        return self._outputs.statistics()
 
     def close_outputs(self) -> None:
         """Let the face of the live outputs go to rest, and close them."""

@@ -206,7 +206,10 @@ class TalkerNode(LifecycleNode):
         )
         self._audio = audio_input.AudioInput(self, variant, values, self._worker)
         self._diagnostics_reporter = diagnostics.DiagnosticsReporter(
-            self._worker, message_types.message_class, self._diagnostics_name
+            self._worker,
+            message_types.message_class,
+            self._diagnostics_name,
+            outputs=self._output.output_statistics,
         )
         self._trigger_services = [
             self.create_service(Trigger, f"~/{name}", callback)

@@ -34,9 +34,14 @@ class Health:
 
     def __init__(self) -> None:
         self.now = 100.0
+        self.outputs: list[dict[str, Any]] = []
         self.worker = CountedWorker()
         self.reporter = DiagnosticsReporter(
-            self.worker, message_types.message_class, "robot/talker", clock=lambda: self.now
+            self.worker,
+            message_types.message_class,
+            "robot/talker",
+            clock=lambda: self.now,
+            outputs=lambda: self.outputs,
         )
 
     def report_after(self, seconds: int = 1) -> tuple[int, str]:
@@ -118,3 +123,17 @@ def test_the_values_hold_model_device_latency_and_every_counter(health: Health) 
         "rejected",
     }
     assert expected <= health.values().keys()
+
+
+def test_each_output_is_counted_and_one_that_loses_poses_is_named_for_ten_seconds(health: Health) -> None:
+    counts = {"address": "vmc://10.0.0.3:39539", "frames": 9, "sent": 20, "dropped": 0, "faults": 0}
+    health.outputs = [counts, {**counts, "address": "osc://10.0.0.4:9000", "sent": 7}]
+    assert health.report_after(2) == (OK, "waiting, in time")
+    values = health.values()
+    assert values["output vmc://10.0.0.3:39539 sent"] == "20"
+    assert values["output osc://10.0.0.4:9000 sent"] == "7"
+    counts.update(dropped=3, faults=2)
+    level, message = health.report_after()
+    assert level == WARN and "vmc://10.0.0.3:39539 lost 3 poses" in message
+    assert health.values()["output vmc://10.0.0.3:39539 faults"] == "2"
+    assert health.report_after(12) == (OK, "waiting, in time")

@@ -15,6 +15,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.formats.livelink import ANGLES, eye_angles
 from streamingtalker_ros.face.rotation import euler_to_quaternion, quaternion_to_euler
 from streamingtalker_ros.outputs.address import parse_address
+from streamingtalker_ros.outputs.live_output import ENCODERS
 from streamingtalker_ros.outputs.livelink import LiveLinkEncoder
 from streamingtalker_ros.outputs.osc import FACECAP_NAMES, VRCHAT_SHAPES, OscEncoder
 from streamingtalker_ros.outputs.timeline import Pose
@@ -95,7 +96,7 @@ def test_a_vmc_bundle_has_perfect_sync_and_vrm_clips_the_head_and_the_time() -> 
     pose = random_pose()
     messages = decode_osc(VmcEncoder(parse_address("vmc://host")).encode(pose))
     assert messages[0] == ("/VMC/Ext/OK", [1])
-    assert messages[1] == ("/VMC/Ext/T", [pytest.approx(pose.number / 60, rel=1e-6)])
+    assert messages[1] == ("/VMC/Ext/T", [0.0])
     assert messages[2][0] == "/VMC/Ext/Bone/Pos" and messages[2][1][0] == "Head"
     assert messages[-1] == ("/VMC/Ext/Blend/Apply", [])
     clips = dict(arguments for address, arguments in messages if address == "/VMC/Ext/Blend/Val")
@@ -106,6 +107,43 @@ def test_a_vmc_bundle_has_perfect_sync_and_vrm_clips_the_head_and_the_time() -> 
     for side in ("Left", "Right"):  # the receiver adds both clips up
         closed = clips["Blink"] + clips[f"Blink_{side[0]}"]
         assert closed == pytest.approx(pose.weights[INDEX[f"eyeBlink{side}"]], abs=1e-6)
+
+
+def test_the_time_of_a_vmc_output_counts_its_seconds_to_the_millisecond_at_any_hour_and_over_midnight() -> (
+    None
+):
+    encoder = VmcEncoder(parse_address("vmc://host"))
+    day = 86_400 * 60
+    pose = random_pose()
+
+    def seconds(number: int) -> float:
+        return dict(decode_osc(encoder.encode(Pose(number % day, pose.weights, pose.head))))["/VMC/Ext/T"][0]
+
+    first = day - 30  # half a second before midnight, where float32 counts in steps of 8 ms
+    for count in range(120):
+        assert seconds(first + count) == pytest.approx(count / 60, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "vmc://h",
+        "vmc://h?clips=vrm",
+        *(f"osc://h?preset={preset}" for preset in ("arkit", "facecap", "vrchat")),
+    ],
+)
+def test_a_bundle_has_the_bytes_that_python_osc_writes(url: str) -> None:
+    builders = pytest.importorskip("pythonosc.osc_message_builder")
+    bundles = pytest.importorskip("pythonosc.osc_bundle_builder")
+    address = parse_address(url)
+    datagram = ENCODERS[address.scheme](address).encode(random_pose(3))
+    bundle = bundles.OscBundleBuilder(bundles.IMMEDIATELY)
+    for name, arguments in decode_osc(datagram):
+        message = builders.OscMessageBuilder(name)
+        for argument in arguments:
+            message.add_arg(argument)
+        bundle.add_content(message.build())
+    assert bundle.build().dgram == datagram
 
 
 @pytest.mark.parametrize("clips, count", [("perfect-sync", 52), ("vrm", 8), ("both", 60)])
