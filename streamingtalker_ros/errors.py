@@ -15,6 +15,7 @@ EXTRAS: Final = {
     "starlette": "web",
     "uvicorn": "web",
     "websockets": "web",
+    "prometheus_client": "web",
     "vtk": "render",
     "av": "render",
     "PIL": "render",

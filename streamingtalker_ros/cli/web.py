@@ -19,6 +19,8 @@ from streamingtalker_ros.supervision import Supervisor
 
 HELP = "serve a page: speak into the microphone and see the face speak"
 
+MAX_DRAIN_S = 3600.0
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options.
@@ -53,9 +55,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="origin of a reverse proxy that may open a WebSocket, such as https://robot.example; repeatable",
     )
+    parser.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="address or network of a reverse proxy whose header X-Forwarded-For is believed, so that limits "
+        "hold for each visitor behind it; repeatable",
+    )
     parser.add_argument("--visitors", type=integer(1, 1000), help="maximum number of visitors at once")
     parser.add_argument(
         "--session-minutes", type=number(1, 1440), help="duration after which a visitor has to connect again"
+    )
+    parser.add_argument(
+        "--drain-seconds",
+        type=number(0, MAX_DRAIN_S),
+        help="time for open sessions to end after SIGTERM, while no further ones are accepted",
     )
     add_backend_options(parser)
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")
@@ -90,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     from streamingtalker_ros.web import assets
     from streamingtalker_ros.web.app import WebContext
     from streamingtalker_ros.web.limits import Limits
-    from streamingtalker_ros.web.server import Server, is_loopback
+    from streamingtalker_ros.web.server import DRAIN_S, Server, is_loopback
     from streamingtalker_ros.web.server_log import throttle_library_logs
 
     defaults = Limits()
@@ -101,9 +116,21 @@ def run(args: argparse.Namespace) -> int:
     talker = Talker.load(args.model, args.device, args.backend, args.precision)
     face = Path(args.face) if args.face else None
     with Supervisor() as supervisor:
-        context = WebContext(talker, limits, args.domain, args.namespace, print_warning, face)
+        context = WebContext(
+            talker, limits, args.domain, args.namespace, print_warning, face, args.trusted_proxy
+        )
         throttle_library_logs(context.faults)
-        server = Server(context, args.host, args.port, args.token, args.certificate, args.key, args.origin)
+        drain_seconds = DRAIN_S if args.drain_seconds is None else args.drain_seconds
+        server = Server(
+            context,
+            args.host,
+            args.port,
+            args.token,
+            args.certificate,
+            args.key,
+            args.origin,
+            drain_seconds,
+        )
         if not assets.is_built():
             print_line(f"streamingtalker: {assets.NOT_BUILT}")
         if not is_loopback(args.host) and not args.certificate:

@@ -3,7 +3,9 @@
 
 On a loopback address requests for any other Host name are rejected, which prevents DNS rebinding; on another
 address an access token is required, in the query string once and in a cookie from then on. A WebSocket must
-come from a page of this server.
+come from a page of this server. `OPEN_PATHS` need no token.
+
+Nothing is stored between connections: servers with equal tokens accept each other's cookies.
 
 Starlette's TrustedHostMiddleware is not used, since it cannot parse IPv6 literals such as `[::1]:8080`.
 """
@@ -12,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
@@ -20,6 +23,12 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.web.trusted_proxies import is_forwarded
+
+OPEN_PATHS = ("/healthz", "/readyz")
+"""Paths without a token: load balancers cannot send one, and the answers say nothing about visitors."""
+
+METRICS_PATH = "/metrics"
 
 COOKIE_MAX_AGE_S = 30 * 24 * 3600
 POLICY_VIOLATION = 1008  # close code of RFC 6455
@@ -30,6 +39,9 @@ _NO_TOKEN = (
     "?token=… included."
 )
 _WRONG_ORIGIN = "A WebSocket comes from a page of this server only."
+_NOT_THROUGH_PROXY = (
+    "Without a token the metrics are for this machine only, not for those behind a proxy: set --token."
+)
 _SECURITY_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
@@ -50,19 +62,32 @@ class AccessControlMiddleware:
     Args:
         app: the application to protect.
         token: access token; None on a loopback address.
-        port: of the server. The cookie's name contains it, because cookies are shared by the ports of a host.
-        origins: further origins that may open a WebSocket, such as that of a reverse proxy.
+        port: of the server. Older versions named the cookie by it.
+        origins: further origins that may open a WebSocket, such as that of a reverse proxy; their host names
+            are accepted in the Host header.
+        on_refusal: called with the reason of each rejection: "host", "token" or "origin".
     """
 
     def __init__(
-        self, app: ASGIApp, token: str | None = None, port: int = 0, origins: Iterable[str] = ()
+        self,
+        app: ASGIApp,
+        token: str | None = None,
+        port: int = 0,
+        origins: Iterable[str] = (),
+        on_refusal: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._app = app
         self._token = token
         self._origins = set(origins)
-        self._cookie_name = f"talker_{port}"
+        self._origin_hosts = {urlsplit(origin).netloc.lower() for origin in self._origins} - {""}
+        self._on_refusal = on_refusal
         # a digest, because a cookie cannot hold every character of a token
         self._cookie = None if token is None else hashlib.sha256(token.encode()).hexdigest()
+        # by the token: the ports of a host share its cookies, and servers behind one load balancer have
+        # different ports and one token
+        name = hashlib.sha256(b"cookie name " + (token or "").encode()).hexdigest()
+        self._cookie_name = f"talker_{name[:12]}"
+        self._cookie_names = (self._cookie_name, f"talker_{port}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -78,7 +103,9 @@ class AccessControlMiddleware:
         connection = HTTPConnection(scope)
         rejection = self._rejection(connection)
         if rejection is not None:
-            await _reject(scope, receive, send_with_headers, *rejection)
+            reason, status, message = rejection
+            self._on_refusal(reason)
+            await _reject(scope, receive, send_with_headers, status, message)
         elif scope["type"] == "http" and self._cookie and connection.query_params.get("token"):
             # move the token from the address bar into a cookie
             response = RedirectResponse("/", status_code=303)
@@ -89,33 +116,40 @@ class AccessControlMiddleware:
         else:
             await self._app(scope, receive, send if scope["type"] == "websocket" else send_with_headers)
 
-    def _rejection(self, connection: HTTPConnection) -> tuple[int, str] | None:
-        """(HTTP status, message), or None if the connection is allowed."""
+    def _rejection(self, connection: HTTPConnection) -> tuple[str, int, str] | None:
+        """(reason, HTTP status, message), or None if the connection is allowed."""
         host = connection.headers.get("host", "").lower()
+        is_http, path = connection.scope["type"] == "http", connection.scope["path"]
         if self._token is None:
-            if host not in _LOOPBACK_HOSTS and host.rpartition(":")[0] not in _LOOPBACK_HOSTS:
-                return 403, _WRONG_HOST
-        elif not self._is_authorized(connection, self._token.encode()):
-            return 401, _NO_TOKEN
+            is_loopback = host in _LOOPBACK_HOSTS or host.rpartition(":")[0] in _LOOPBACK_HOSTS
+            if not is_loopback and host not in self._origin_hosts:
+                return "host", 403, _WRONG_HOST
+            if path == METRICS_PATH and is_forwarded(connection.scope["headers"]):
+                return "token", 403, _NOT_THROUGH_PROXY
+        elif not (is_http and path in OPEN_PATHS) and not self._is_authorized(
+            connection, self._token.encode()
+        ):
+            return "token", 401, _NO_TOKEN
         if connection.scope["type"] == "websocket":
             origin = connection.headers.get("origin", "")
             own_origins = (
                 (f"http://{host}", f"https://{host}") if host else ()
             )  # https behind a reverse proxy
             if origin not in self._origins and origin.lower() not in own_origins:
-                return 403, _WRONG_ORIGIN
+                return "origin", 403, _WRONG_ORIGIN
         return None
 
     def _is_authorized(self, connection: HTTPConnection, token: bytes) -> bool:
-        cookie = connection.cookies.get(self._cookie_name, "")
+        cookies = [connection.cookies.get(name, "") for name in self._cookie_names]
         tokens = (
             connection.query_params.get("token", "").encode(errors="replace"),
             connection.headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1", "replace"),
-            cookie.encode(errors="replace"),
+            *(cookie.encode(errors="replace") for cookie in cookies),
         )
         if any(hmac.compare_digest(candidate, token) for candidate in tokens):
             return True
-        return hmac.compare_digest(cookie.encode(errors="replace"), (self._cookie or "").encode())
+        digest = (self._cookie or "").encode()
+        return any(hmac.compare_digest(cookie.encode(errors="replace"), digest) for cookie in cookies)
 
 
 def check_token(token: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from starlette.status import WS_1013_TRY_AGAIN_LATER
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streamingtalker_ros import __version__
+from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.process import FaultLog, never_raising, print_warning
@@ -26,11 +28,16 @@ from streamingtalker_ros.web.batch_worker import BatchWorker
 from streamingtalker_ros.web.connection_guard import ConnectionGuard
 from streamingtalker_ros.web.controls import describe_controls
 from streamingtalker_ros.web.limits import Limits
+from streamingtalker_ros.web.metrics import MetricsPage, WebMetrics
 from streamingtalker_ros.web.topic_watcher import TopicWatcher
+from streamingtalker_ros.web.trusted_proxies import TrustedProxies
 from streamingtalker_ros.web.websocket_session import CLOSE_TIMEOUT_S, WebSocketSession
 
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
+
+MAX_STEP_S = 30.0
+"""A step of the model that lasts longer never ends: the server is not alive."""
 
 SAMPLE_AUDIO = Path(__file__).parents[1] / "data" / "voice.flac"
 
@@ -45,13 +52,15 @@ class WebContext:
         namespace: of the watched talker.
         warn: called with a message for the operator.
         face: a face that the page shows in place of the default one, in any format of `load_face`.
+        trusted_proxies: addresses of the reverse proxies whose header X-Forwarded-For is believed.
 
     Attributes:
+        metrics: counters since the start.
         worker: steps the streams of all sessions.
         watcher: forwards the topics of a running talker.
         faults: log of internal errors.
         guard: bounds the connections of each address.
-        session_count: number of open sessions.
+        sessions: those that are open.
         max_unacknowledged_frames: frames that may be in flight to one browser.
     """
 
@@ -63,19 +72,55 @@ class WebContext:
         namespace: str = "",
         warn: Callable[[str], Any] = print_warning,
         face: Path | None = None,
+        trusted_proxies: Iterable[str] = (),
     ) -> None:
         warn = never_raising(warn)
         self.talker = talker
         self.limits = limits or Limits()
         self.faults = FaultLog()
-        self.guard = ConnectionGuard(self.limits)
+        self.metrics = WebMetrics()
+        self.guard = ConnectionGuard(self.limits, TrustedProxies(trusted_proxies))
         self.worker = BatchWorker(talker, self.limits, warn)
         self.watcher = TopicWatcher(domain, namespace, warn)
-        self.session_count = 0
+        self.sessions: set[WebSocketSession] = set()
         self.max_unacknowledged_frames = round(self.limits.unacknowledged_seconds * talker.frame_rate)
+        self._metrics_page: MetricsPage | None = None
         self._is_vertex = talker.family == "vertex"
         self._face_name = None if face is None else face.name
         self._assets = self._load_assets(face)
+
+    @property
+    def session_count(self) -> int:
+        """Number of open sessions."""
+        return len(self.sessions)
+
+    @property
+    def unready_reason(self) -> str | None:
+        """Why a further visitor would be refused: "failed", "draining" or "full"; None if none would."""
+        if not self.is_alive:
+            return "failed"
+        if self.guard.is_draining:
+            return "draining"
+        return "full" if self.session_count >= self.limits.max_sessions else None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the model's thread works."""
+        busy_since = self.worker.busy_since
+        is_stuck = busy_since is not None and time.monotonic() - busy_since > MAX_STEP_S
+        return not self.worker.failed and not is_stuck
+
+    def drain(self) -> None:
+        """Accept no further sessions, because the server is about to end."""
+        self.guard.is_draining = True
+
+    def count_refusal(self, reason: str) -> None:
+        """Count a refused request.
+
+        Args:
+            reason: one of `metrics.REFUSAL_REASONS`.
+        """
+        self.metrics.refused[reason] += 1
 
     def server_info(self) -> dict[str, Any]:
         """Fields of the message `hello`, the first of each session."""
@@ -135,6 +180,38 @@ class WebContext:
             headers["content-encoding"] = "gzip"
         return Response(body, media_type=asset.media_type, headers=headers)
 
+    async def serve_health(self, request: Request) -> Response:
+        """Endpoint /healthz: 200 while the server works, 503 if it has to be started again.
+
+        Args:
+            request: HTTP request.
+        """
+        return _state_response(None if self.is_alive else "failed", "ok")
+
+    async def serve_readiness(self, request: Request) -> Response:
+        """Endpoint /readyz: 200 while a further visitor would be accepted, else 503 with the reason.
+
+        Args:
+            request: HTTP request.
+        """
+        return _state_response(self.unready_reason, "ready")
+
+    async def serve_metrics(self, request: Request) -> Response:
+        """Endpoint /metrics: the counters in Prometheus's text format.
+
+        Args:
+            request: HTTP request.
+
+        Returns:
+            The text; 503 with the cure if prometheus_client is not installed.
+        """
+        try:
+            page = self._metrics_page = self._metrics_page or MetricsPage(self)
+        except TalkerError as error:
+            return PlainTextResponse(f"{error}\n", 503)
+        headers = {"cache-control": "no-store", "content-type": page.media_type}
+        return Response(page.render(), headers=headers)
+
     async def serve_session(self, socket: WebSocket) -> None:
         """Endpoint of the WebSocket.
 
@@ -154,6 +231,7 @@ class WebContext:
         use, limits = connection.use, self.limits
         if self.session_count >= limits.max_sessions:
             text = f"all {limits.max_sessions} sessions of this server are in use: try again soon"
+            self.count_refusal("full")
             await _reject_session(socket, text)
             return
         if use.session_count >= limits.session_share:
@@ -161,15 +239,19 @@ class WebContext:
                 f"this network address has {use.session_count} of the server's {limits.max_sessions} "
                 "sessions, and the others are kept for other addresses: close one"
             )
+            self.count_refusal("address_share")
             await _reject_session(socket, text)
             return
         connection.is_session = True
-        self.session_count += 1
+        session = WebSocketSession(self, socket)
+        self.sessions.add(session)
+        self.metrics.sessions_opened += 1
         use.session_count += 1
         try:
-            await WebSocketSession(self, socket).run()
+            await session.run()
         finally:
-            self.session_count -= 1
+            self.sessions.discard(session)
+            self.metrics.frames_dropped.update(session.dropped_frames())
             use.session_count -= 1
 
 
@@ -191,6 +273,9 @@ def create_app(context: WebContext) -> Starlette:
 
     routes = [
         WebSocketRoute("/socket", context.serve_session),
+        Route("/healthz", context.serve_health),
+        Route("/readyz", context.serve_readiness),
+        Route("/metrics", context.serve_metrics),
         Route("/{path:path}", context.serve_asset),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
@@ -202,6 +287,11 @@ def _end_on_fatal_exception(loop: asyncio.AbstractEventLoop, details: dict[str, 
     if error is not None and not isinstance(error, (Exception, asyncio.CancelledError)):
         raise SystemExit(EXIT_THREAD_FAILED) from error
     loop.default_exception_handler(details)
+
+
+def _state_response(problem: str | None, text: str) -> Response:
+    headers = {"cache-control": "no-store", **({"retry-after": "5"} if problem else {})}
+    return PlainTextResponse(f"{problem or text}\n", 503 if problem else 200, headers)
 
 
 async def _reject_session(socket: WebSocket, text: str) -> None:

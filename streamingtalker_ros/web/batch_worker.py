@@ -44,6 +44,7 @@ class BatchWorker:
         on_failure: called without arguments in that case.
         steps: number of batched model steps.
         model_seconds: their total duration.
+        busy_since: monotonic time at which the present step began; None between steps.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class BatchWorker:
         self.on_failure: Callable[[], None] | None = None
         self.steps = 0
         self.model_seconds = 0.0
+        self.busy_since: float | None = None
         self._imposed_steps: int | None = None
         self._imposed_until = 0.0
         self._imposed_s = _MIN_IMPOSED_S
@@ -156,11 +158,13 @@ class BatchWorker:
                 self._end_stream(stream, fault)
             else:
                 by_session[stream.session] = stream
+        self.busy_since = time.monotonic()
         result = run_batch(
             self.talker,
             list(by_session),
             on_fault=lambda session, fault: self._end_stream(by_session[session], fault),
         )
+        self.busy_since = None
         if result.error is not None:
             error = result.error
             self._warn(f"the model failed ({type(error).__name__}: {error}): its streams start over")

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamingtalker_ros.web.limits import Limits, TokenBucket
+from streamingtalker_ros.web.trusted_proxies import Headers, TrustedProxies
 
 MAX_ADDRESSES = 4096  # whose use is remembered, without an open connection
 TLS_HANDSHAKE_TIMEOUT_S = 10.0
@@ -125,6 +126,7 @@ class GuardedConnection:
         transport: of asyncio, once its TLS handshake is complete.
         is_busy: whether a response is being sent to it.
         is_session: whether it is a WebSocket that has a session.
+        is_proxy: whether the peer is a trusted proxy, which sends the requests of many visitors.
         last_active: monotonic time of its acceptance, or of its last complete request.
     """
 
@@ -134,6 +136,7 @@ class GuardedConnection:
     transport: asyncio.Transport | None = None
     is_busy: bool = False
     is_session: bool = False
+    is_proxy: bool = False
     last_active: float = field(default_factory=time.monotonic)
 
     def abort(self) -> None:
@@ -157,17 +160,22 @@ class ConnectionGuard:
 
     Args:
         limits: of the server.
+        proxies: reverse proxies, whose connections count for the visitors behind them.
 
     Attributes:
+        proxies: the same.
         rejected_count: connections that were closed at once.
         evicted_count: idle connections that were closed to make room for others.
         shutdown_grace: s for connections to end, when the server does.
+        is_draining: whether the server accepts no further WebSockets, because it is about to end.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, proxies: TrustedProxies | None = None) -> None:
+        self.proxies = proxies or TrustedProxies()
         self.rejected_count = 0
         self.evicted_count = 0
         self.shutdown_grace = SHUTDOWN_GRACE_S
+        self.is_draining = False
         self._limits = limits
         self._connections: dict[Hashable, GuardedConnection] = {}  # by peer
         self._uses: OrderedDict[str, AddressUse] = OrderedDict()
@@ -210,12 +218,13 @@ class ConnectionGuard:
         """
         key = _peer_key(peer)
         use = self._use(_peer_network(key))
-        if not use.connects.take():
+        is_proxy = _peer_network(key) in self.proxies
+        if not is_proxy and not use.connects.take():
             self.rejected_count += 1
             return None
         others = [connection for connection in self._connections.values() if not connection.is_session]
         own = [connection for connection in others if connection.use is use]
-        if len(own) >= self._limits.max_connections_per_address:
+        if not is_proxy and len(own) >= self._limits.max_connections_per_address:
             self._evict(own)
         elif len(self._connections) >= self._limits.max_connections:
             if not others:
@@ -223,7 +232,7 @@ class ConnectionGuard:
                 return None
             most = max(connection.use.open_count for connection in others)
             self._evict([connection for connection in others if connection.use.open_count == most])
-        connection = GuardedConnection(key, use, accepted)
+        connection = GuardedConnection(key, use, accepted, is_proxy=is_proxy)
         self._connections[key] = connection
         use.open_count += 1
         return connection
@@ -237,6 +246,33 @@ class ConnectionGuard:
         if self._connections.get(connection.peer) is connection:
             del self._connections[connection.peer]
             connection.use.open_count -= 1
+
+    def visitor_use(self, connection: GuardedConnection, headers: Headers) -> AddressUse:
+        """Return what the visitor uses who has sent a request.
+
+        Args:
+            connection: on which the request arrived.
+            headers: of the request.
+
+        Returns:
+            That of the address in the header X-Forwarded-For if a trusted proxy sends it; else that of the
+            peer.
+        """
+        visitor = self.proxies.visitor(headers) if connection.is_proxy else None
+        return connection.use if visitor is None else self._use(network_of(visitor))
+
+    def assign_visitor(self, connection: GuardedConnection, headers: Headers) -> None:
+        """Count a connection for the visitor behind a trusted proxy, who has it alone from now on.
+
+        Args:
+            connection: that becomes a WebSocket.
+            headers: of its request.
+        """
+        use = self.visitor_use(connection, headers)
+        if self._connections.get(connection.peer) is connection:
+            connection.use.open_count -= 1
+            use.open_count += 1
+        connection.use = use
 
     def _evict(self, candidates: Sequence[GuardedConnection]) -> None:
         """Close the one that has been idle for longest; one that receives a response only if all do."""

@@ -26,6 +26,7 @@ SHUTDOWN_TIMEOUT_S = 2  # for open connections to end
 START_TIMEOUT_S = 60.0
 BACKLOG = 128  # connections that are accepted in one turn of the event loop at most
 TOKEN_BYTES = 18
+DRAIN_S = 5.0  # that open sessions have after SIGTERM; container engines kill after 10
 
 
 class Server:
@@ -39,6 +40,7 @@ class Server:
         certificate: PEM file, for https.
         key: PEM file of the certificate's private key.
         origins: further origins that may open a WebSocket.
+        drain_seconds: time that open sessions have after SIGTERM.
 
     Attributes:
         port: that is bound.
@@ -58,9 +60,11 @@ class Server:
         certificate: str | None = None,
         key: str | None = None,
         origins: Iterable[str] = (),
+        drain_seconds: float = DRAIN_S,
     ) -> None:
         uvicorn: Any = require("uvicorn", "the web server")
         require("websockets", "the web server")
+        from streamingtalker_ros.web.draining import DrainingServer
         from streamingtalker_ros.web.idle_timeout import IdleTimeoutProtocol
         from streamingtalker_ros.web.websocket_protocol import BoundedWebSocketProtocol
 
@@ -75,7 +79,9 @@ class Server:
         self.origin = self._origin(advertised_host(host))
         limits, guard, faults = context.limits, context.guard, context.faults
         config = uvicorn.Config(
-            AccessControlMiddleware(create_app(context), self.token, self.port, origins),
+            AccessControlMiddleware(
+                create_app(context), self.token, self.port, origins, context.count_refusal
+            ),
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -84,7 +90,9 @@ class Server:
             server_header=False,
             date_header=False,
             loop="asyncio",  # it accepts connections by the guard's `accept`
-            http=functools.partial(IdleTimeoutProtocol, guard=guard, faults=faults),
+            http=functools.partial(
+                IdleTimeoutProtocol, guard=guard, faults=faults, on_refusal=context.count_refusal
+            ),
             ws=functools.partial(BoundedWebSocketProtocol, guard=guard, limits=limits, faults=faults),
             ws_max_size=limits.max_message_bytes,
             ws_max_queue=32,
@@ -105,7 +113,7 @@ class Server:
             raise TalkerError(
                 f"the certificate or its key cannot be read ({error}): give two PEM files"
             ) from None
-        self._uvicorn = uvicorn.Server(config)
+        self._uvicorn = DrainingServer(config, drain_seconds, context.drain, lambda: context.session_count)
         context.worker.on_failure = self.abort
 
     def _origin(self, host: str) -> str:
@@ -129,7 +137,7 @@ class Server:
         return self.context.guard.connection_count
 
     def run(self) -> None:
-        """Serve until SIGINT, SIGTERM or `stop`.
+        """Serve until SIGINT, SIGTERM, which drains first, or `stop`.
 
         Raises:
             TalkerError: if the application did not start, or its worker thread ended by an exception.
@@ -150,6 +158,13 @@ class Server:
     def stop(self, *_: object) -> None:
         """Make `run` return soon. May be called from any thread, or as a signal handler."""
         self._uvicorn.should_exit = True
+
+    def drain(self) -> None:
+        """Accept no further sessions, and make `run` return when those that are open have ended.
+
+        They have `drain_seconds` at most. May be called from any thread.
+        """
+        self._uvicorn.drain()
 
     def abort(self) -> None:
         """Make `run` return without waiting for connections to end. May be called from any thread."""

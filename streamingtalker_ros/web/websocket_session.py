@@ -74,6 +74,7 @@ class WebSocketSession:
         self._stream: VoiceStream | None = None
         self._subscription: TopicSubscription | None = None
         self._sent = self._acknowledged = 0  # frames
+        self._skipped = 0  # under overload, by streams that were closed
         self._behind_since: float | None = None
         limits = context.limits
         self._text_bucket = TokenBucket(limits.max_texts_per_second, 3 * limits.max_texts_per_second)
@@ -88,6 +89,18 @@ class WebSocketSession:
         self._budget = context.guard.connection(socket.client).use.budget
         self._handoff_lock = threading.Lock()
         self._handoff: list[bytes] = []  # frames of other threads, not taken over yet
+
+    @property
+    def state(self) -> str:
+        """One of `metrics.SESSION_STATES`."""
+        if self._subscription is not None:
+            return "watching"
+        return "connected" if self._stream is None else self._stream.session.state.name.lower()
+
+    def dropped_frames(self) -> dict[str, int]:
+        """Frames that were not sent, by reason, as `WebMetrics.frames_dropped` counts them."""
+        overload = 0 if self._stream is None else self._stream.session.statistics.dropped
+        return {"overload": self._skipped + overload, "slow_client": self.dropped}
 
     async def run(self) -> None:
         """Serve until the browser disconnects or is disconnected; the stream is released in any case."""
@@ -155,6 +168,7 @@ class WebSocketSession:
             raise CloseSession(
                 WS_1008_POLICY_VIOLATION, "the audio arrived faster than real time: send it in real time"
             )
+        self._context.metrics.audio_seconds += len(samples) / self._rate
         self._stream.push_audio(epoch, samples)
 
     def _check_text_rate(self) -> None:
@@ -210,6 +224,7 @@ class WebSocketSession:
         self._unsubscribe()
         if self._stream is not None:
             self._context.worker.close(self._stream)
+            self._skipped += self._stream.session.statistics.dropped
             self._stream = None
             self._rate = None
 
@@ -277,6 +292,7 @@ class WebSocketSession:
                     message = self._frames.popleft()
                     self._sent += 1
                     await self._socket.send_bytes(message)
+                    self._context.metrics.count_frame(message, self._subscription is not None)
 
     async def _run_timer(self) -> None:
         limits = self._context.limits
