@@ -94,7 +94,7 @@ check-spelling: .venv/ready-check-$(SETUP)
 
 check-yaml: .venv/ready-check-$(SETUP)
 	.venv/bin/yamllint --strict .
-	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.y*ml
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yaml
 	.venv/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 

@@ -147,6 +147,20 @@ def test_animate_runs_from_the_wheel_in_another_directory(installed: Path, tmp_p
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 1 + 219  # 8.73 s
 
 
+def test_the_page_is_served_from_the_wheel_in_another_directory(installed: Path, tmp_path: Path) -> None:
+    """As far as it is built: the files of the page, of the wheel and not of the checkout, equal the source's."""
+    code = (
+        "import hashlib, json; from streamingtalker_ros.web import assets\n"
+        "assert assets.__file__.startswith(%r)\n"
+        "files = assets.load_page() if assets.is_built() else {}\n"
+        "print(json.dumps({path: hashlib.sha256(files[path].body).hexdigest() for path in files}))"
+    )
+    pages = [run_python(folder, tmp_path, "-c", code % str(folder)) for folder in (installed, SOURCE)]
+    assert pages[0].returncode == 0, pages[0].stderr
+    assert pages[0].stdout == pages[1].stdout
+    assert ("/app.js" in pages[0].stdout) == (SOURCE / "streamingtalker_ros/web/static/index.html").is_file()
+
+
 def test_messages_and_configuration_are_found_in_the_wheel(installed: Path, tmp_path: Path) -> None:
     code = (
         "from streamingtalker_ros import resources\n"

@@ -40,7 +40,7 @@ def get(origin: str, path: str, source: str = "127.0.0.1", **headers: str) -> tu
 
 
 def scrape(origin: str, **headers: str) -> Counter[str]:
-    """The samples of /metrics without the prefix `streamingtalker_`: `name`, or `name{value of the label}`."""
+    """The samples of /metrics, without `streamingtalker_`: `name`, or `name{value of the label}`."""
     status, text = get(origin, "/metrics", **headers)
     assert status == 200, text
     samples: Counter[str] = Counter()

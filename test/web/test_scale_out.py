@@ -269,15 +269,16 @@ def test_visitors_behind_a_trusted_proxy_have_limits_of_their_own(tiny_talker: T
 
 
 def test_the_header_of_an_address_that_is_not_trusted_changes_nothing(tiny_talker: Talker) -> None:
-    with server_behind(tiny_talker, "127.0.0.2", max_sessions_per_address=1) as server:
-        with WebClient(server, headers={"X-Forwarded-For": "198.51.100.1"}) as first:
-            first.wait_for_text("hello")
-            with WebClient(server, headers={"X-Forwarded-For": "198.51.100.2"}) as second:
-                assert second.wait_until_closed() and second.close_code == TRY_AGAIN_LATER
-            with WebClient(
-                server, headers={"X-Forwarded-For": "198.51.100.1"}, source="127.0.0.2"
-            ) as forwarded:
-                forwarded.wait_for_text("hello")
+    first, second = ({"X-Forwarded-For": f"198.51.100.{k}"} for k in (1, 2))
+    with (
+        server_behind(tiny_talker, "127.0.0.2", max_sessions_per_address=1) as server,
+        WebClient(server, headers=first) as client,
+    ):
+        client.wait_for_text("hello")
+        with WebClient(server, headers=second) as other:
+            assert other.wait_until_closed() and other.close_code == TRY_AGAIN_LATER
+        with WebClient(server, headers=first, source="127.0.0.2") as forwarded:
+            forwarded.wait_for_text("hello")
 
 
 def test_a_visitor_who_asks_too_much_behind_a_proxy_delays_no_other(tiny_talker: Talker) -> None:
