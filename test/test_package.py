@@ -148,7 +148,7 @@ def test_animate_runs_from_the_wheel_in_another_directory(installed: Path, tmp_p
 
 
 def test_the_page_is_served_from_the_wheel_in_another_directory(installed: Path, tmp_path: Path) -> None:
-    """As far as it is built: the files of the page, of the wheel and not of the checkout, equal the source's."""
+    """As far as it is built: the files of the page are those of the checkout."""
     code = (
         "import hashlib, json; from streamingtalker_ros.web import assets\n"
         "assert assets.__file__.startswith(%r)\n"

@@ -175,7 +175,7 @@ def is_equal(values: Counter[str], received: Counter[str]) -> bool:
 
 
 def test_frames_that_a_visitor_does_not_take_count_as_dropped(tiny_talker: Talker) -> None:
-    limits = {"unacknowledged_seconds": 0.2, "slow_client_timeout_seconds": 0.5}
+    limits: dict[str, Any] = {"unacknowledged_seconds": 0.2, "slow_client_timeout_seconds": 0.5}
     with running_server(tiny_talker, **limits) as server:
         with WebClient(server, acknowledges=False) as client:
             client.send(type="rest", epoch=1)
