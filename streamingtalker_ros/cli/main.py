@@ -41,6 +41,7 @@ from streamingtalker_ros.supervision import run_and_exit
 COMMANDS: Final = (
     "talk",
     "play",
+    "say",
     "animate",
     "face",
     "pictures",

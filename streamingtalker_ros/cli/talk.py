@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from streamingtalker_ros.cli.argument_types import duration_s, ros_domain, ros_namespace
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import ros_names
+from streamingtalker_ros.messaging.speech_messages import SAY_TOPIC
 from streamingtalker_ros.output_files import check_output_file, write_text
 from streamingtalker_ros.process import FaultLog, print_line, print_result, print_warning
 from streamingtalker_ros.runtime import parameters
@@ -63,6 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="send the face's motion live to livelink://HOST (Unreal), vmc://HOST (VTuber programs) or "
         "osc://HOST, instead of the parameter outputs; may be repeated",
     )
+    parser.add_argument(
+        "--tts",
+        metavar="COMMAND",
+        help="text-to-speech command that says the texts of the topic `say`, such as 'espeak-ng --stdin "
+        "--stdout', instead of the parameter tts_command",
+    )
+    parser.add_argument(
+        "--play", action="store_true", help="play the audio on the loudspeaker, in step with the face"
+    )
     parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument(
         "--namespace",
@@ -94,6 +104,10 @@ def run(args: argparse.Namespace) -> int:
     assignments = [parameters.parse_assignment(text) for text in args.param]
     if args.output:
         assignments.append(("outputs", tuple(args.output)))
+    if args.tts is not None:
+        assignments.append(("tts_command", args.tts))
+    if args.play:
+        assignments.append(("play_audio", True))
     file = parameters.ParameterFile(
         args.params,
         assignments,
@@ -135,6 +149,7 @@ def _talk(
             f"publishes {', '.join(node.topics)}{_sent_to(node)}"
         )
         _wait(worker, args, file, supervisor)
+        node.speech.close()
         worker.stop()
         node.outputs.close()
         if args.stats:
@@ -157,9 +172,10 @@ def _talk(
 
 
 def _sent_to(node: TalkerNode) -> str:
-    """Name the live outputs of a node, for the message that it is ready."""
+    """Name the topic of texts and the live outputs of a node, for the message that it is ready."""
     addresses = [str(output.address) for output in node.outputs.outputs]
-    return f", sends to {', '.join(addresses)}" if addresses else ""
+    says = f", says the texts of {node.dds_node.resolve_name(SAY_TOPIC)}" if node.speech.has_tts else ""
+    return says + (f", sends to {', '.join(addresses)}" if addresses else "")
 
 
 def _wait(

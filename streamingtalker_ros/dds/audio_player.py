@@ -62,6 +62,16 @@ class AudioPublisher:
             self._dds_node.create_timer(_INFO_PERIOD_S, self._publish_info)
         self._dds_node.start()
 
+    def set_rate(self, rate: int) -> None:
+        """Change the sample rate of the packets that follow.
+
+        Args:
+            rate: Samples per second.
+        """
+        if rate != self.format.sample_rate:
+            self.format = AudioFormat(rate, 1, "s16")
+            self._publish_info()
+
     def wait_for_subscriber(self, timeout: float, settling_time: float = 0.3) -> bool:
         """Wait until the audio has a subscriber.
 

@@ -50,6 +50,7 @@ COMMON = {
 NODES = {
     "builtin_interfaces/msg/Time": "int32 sec\nuint32 nanosec\n",
     "std_msgs/msg/Header": "builtin_interfaces/Time stamp\nstring frame_id\n",
+    "std_msgs/msg/String": "string data\n",
     "geometry_msgs/msg/Quaternion": "float64 x 0\nfloat64 y 0\nfloat64 z 0\nfloat64 w 1\n",
     "diagnostic_msgs/msg/KeyValue": "string key\nstring value\n",
     "diagnostic_msgs/msg/DiagnosticStatus": (
@@ -79,4 +80,4 @@ NODES = {
 }
 
 VARIANTS = {"ros-drivers": ROS_DRIVERS, "mgonzs13": MGONZS13}
-PACKAGE_MESSAGES = ("FaceMotion", "FaceVertices", "FaceModel", "Visemes")
+PACKAGE_MESSAGES = ("FaceMotion", "FaceVertices", "FaceModel", "Visemes", "SpeechStatus")

@@ -40,6 +40,7 @@ _MAX_BYTES: Final = {
     face_messages.MOTION_TYPE: MAX_CONTROL_BYTES,
     audio_common.INFO_TYPE: MAX_CONTROL_BYTES,
     "sensor_msgs/msg/JointState": MAX_CONTROL_BYTES,
+    "std_msgs/msg/String": MAX_CONTROL_BYTES,
     face_messages.MODEL_TYPE: _MAX_MESH_BYTES,
     face_messages.VERTICES_TYPE: _MAX_MESH_BYTES,
 }

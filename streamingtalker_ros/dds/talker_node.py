@@ -3,8 +3,9 @@
 
 It subscribes to `audio` (either variant of audio_common_msgs, found by the types of the publishers) and
 `audio_info`; it publishes `face_motion` and `visemes`, or `face_vertices`, by the family of the talker,
-`face_model` and `/diagnostics`; it sends the motion to the live outputs of the parameter `outputs`; it serves
-`~/reset` and `~/interrupt`.
+`face_model` and `/diagnostics`, and `audio_synced`, the audio in step with the face; it sends the motion to
+the live outputs of the parameter `outputs`; it serves `~/reset` and `~/interrupt`. With a text-to-speech
+command it says the texts of the topic `say` and publishes `say_state`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Final
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher, Subscription, matched_readers
 from streamingtalker_ros.face.default_head.stored import default_rig
-from streamingtalker_ros.messaging import audio_common, face_message_builder
+from streamingtalker_ros.messaging import audio_common, face_message_builder, speech_messages
 from streamingtalker_ros.messaging.audio_receiver import AudioReceiver
 from streamingtalker_ros.messaging.diagnostics import DiagnosticsReporter
 from streamingtalker_ros.messaging.face_message_builder import (
@@ -31,10 +32,15 @@ from streamingtalker_ros.outputs import OutputGroup
 from streamingtalker_ros.process import LOGGER_NAME, never_raising
 from streamingtalker_ros.runtime.frames import PublishedFrame
 from streamingtalker_ros.runtime.parameters import NODE_NAME, TalkerParameters
+from streamingtalker_ros.runtime.speech import NodeSpeech
 from streamingtalker_ros.runtime.worker import TalkerWorker, load_talker
+from streamingtalker_ros.speech_synthesis.speaker import SpeechStatus
 
 _DIAGNOSTICS_TYPE: Final = "diagnostic_msgs/msg/DiagnosticArray"
 _DIAGNOSTICS_PERIOD_S: Final = 1.0
+
+SYNCED_VARIANT: Final = "ros-drivers"
+"""Variant of audio_common_msgs of `audio_synced`."""
 
 
 class TalkerNode:
@@ -64,7 +70,7 @@ class TalkerNode:
         talker = talker or load_talker(parameters)
         self.outputs = OutputGroup.of_talker(parameters.outputs, talker, self._warn)
         self.dds_node = DdsNode(NODE_NAME, namespace, domain, self._warn)
-        self.worker = TalkerWorker(talker, parameters, self._publish, self._warn)
+        self.worker = TalkerWorker(talker, parameters, self._publish, self._warn, retains_audio=True)
         self._audio_receiver = AudioReceiver(
             self.worker,
             self.dds_node.resolve_name(parameters.audio_topic),
@@ -73,10 +79,20 @@ class TalkerNode:
             self.dds_node.node_name,
             self._is_publisher_present,
         )
+        self.speech = NodeSpeech(
+            parameters, self.worker, self._audio_receiver.on_speech, self._publish_speech_status, self._warn
+        )
+        self._synced_audio = speech_messages.SyncedAudioBuilder(
+            message_types.message_class, SYNCED_VARIANT, parameters.frame_id
+        )
         # the namespace distinguishes the talkers of one robot
         name = f"{self.dds_node.namespace}/{NODE_NAME}".strip("/")
         self._diagnostics_reporter = DiagnosticsReporter(
-            self.worker, message_types.message_class, name, outputs=self.outputs.statistics
+            self.worker,
+            message_types.message_class,
+            name,
+            outputs=self.outputs.statistics,
+            extra=self.speech.diagnostics,
         )
         self._audio_subscriptions: dict[tuple[str, bool], Subscription] = {}  # by type and reliability
         self._builder = face_message_builder.FaceMessageBuilder(
@@ -95,6 +111,19 @@ class TalkerNode:
             if self._builder.has_visemes
             else None
         )
+        self._synced_writer = self.dds_node.create_publisher(
+            speech_messages.AUDIO_SYNCED_TOPIC,
+            self._synced_audio.type_name,
+            self.dds_node.qos(depth=100),
+            SYNCED_VARIANT,
+        )
+        self._synced_info_writer = self.dds_node.create_publisher(
+            speech_messages.AUDIO_SYNCED_INFO_TOPIC,
+            audio_common.INFO_TYPE,
+            self.dds_node.qos(depth=1, latched=True),
+        )
+        self._synced_info_writer.write(self._synced_audio.build_info())
+        self._speech_status_writer = self._create_speech_topics() if self.speech.has_tts else None
         # keep a reference to the writer: a latched message exists as long as its writer
         self._model_writer = self.dds_node.create_publisher(
             MODEL_TOPIC, TOPIC_TYPES[MODEL_TOPIC], self.dds_node.qos(depth=1, latched=True)
@@ -110,6 +139,7 @@ class TalkerNode:
         self.dds_node.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
         self.outputs.open()
         self.worker.start()
+        self.speech.start()
         self.dds_node.start()
 
     @property
@@ -119,6 +149,7 @@ class TalkerNode:
 
     def close(self) -> None:
         """Finish the present frame, let the face of the outputs go to rest, and leave the graph."""
+        self.speech.close()
         self.worker.stop()
         self.outputs.close()
         self.dds_node.close()
@@ -188,11 +219,13 @@ class TalkerNode:
         )
 
     def _on_reset(self) -> str:
+        self.speech.interrupt()
         self._audio_receiver.reset()
         self.worker.reset()
         return "the next audio begins a new stream"
 
     def _on_interrupt(self) -> str:
+        self.speech.interrupt()
         self.worker.interrupt()
         return "the queued audio is dropped, the mouth closes"
 
@@ -209,6 +242,29 @@ class TalkerNode:
             self._writers[topic].write(message)
         if self._visemes_writer is not None and matched_readers(self._visemes_writer):
             self._visemes_writer.write(self._builder.build_visemes(frame))
+        if frame.audio is not None and matched_readers(self._synced_writer):
+            self._synced_writer.write(self._synced_audio.build(frame.audio, frame.stamp))
+        self.speech.on_frame(frame)
+
+    def _create_speech_topics(self) -> Any:
+        """Subscribe to texts, and return the writer of the state of what is said."""
+        self.dds_node.create_subscription(
+            speech_messages.SAY_TOPIC,
+            speech_messages.TEXT_TYPE,
+            lambda message: self.speech.accept_text(message.data),
+        )
+        return self.dds_node.create_publisher(
+            speech_messages.SAY_STATE_TOPIC,
+            speech_messages.STATUS_TYPE,
+            self.dds_node.qos(depth=10, latched=True),
+        )
+
+    def _publish_speech_status(self, status: SpeechStatus) -> None:
+        if self._speech_status_writer is not None:
+            message = message_types.message_class(speech_messages.STATUS_TYPE)()
+            self._speech_status_writer.write(
+                speech_messages.to_speech_status(message, status, time.time_ns(), self.parameters.frame_id)
+            )
 
     def _publish_diagnostics(self) -> None:
         self._diagnostics_writer.write(self._diagnostics_reporter.build())

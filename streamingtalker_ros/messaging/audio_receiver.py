@@ -3,12 +3,15 @@
 
 Audio of two publishers at once, such as a microphone and text to speech, is never mixed into one voice. The
 first is followed until it falls silent, or leaves the graph; the parameter `audio_publisher` names one that
-is followed whenever it sends.
+is followed whenever it sends. What the node itself says (`on_speech`) interrupts all others.
+
+Its methods may be called from any thread.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -19,6 +22,9 @@ from streamingtalker_ros.messaging.audio_decoder import AudioMessageDecoder
 
 SILENCE_S: Final = 0.5
 """Seconds without audio after which another publisher is followed."""
+
+SPEECH_PUBLISHER: Final = "speech of this node"
+"""Stands for the publisher of what the node itself says."""
 
 _MAX_PUBLISHERS: Final = 16  # that are remembered
 _NUMBERS: Final = {2: "two", 3: "three"}
@@ -96,6 +102,7 @@ class AudioReceiver:
         self._topic = topic
         self._default_format = default_format
         self._preferred = preferred.strip()
+        self._lock = threading.RLock()
         self._publisher_name = publisher_name
         self._is_present = is_present
         self._decoders: OrderedDict[str, AudioMessageDecoder] = OrderedDict()  # by publisher
@@ -116,6 +123,10 @@ class AudioReceiver:
             info: An audio_common_msgs/AudioInfo message of ros-drivers.
             publisher: Identifier of its publisher, "" if the middleware does not tell.
         """
+        with self._lock:
+            self._accept_info(info, publisher)
+
+    def _accept_info(self, info: Any, publisher: str) -> None:
         participant = publisher[:_PARTICIPANT_CHARS]
         self._infos[participant] = info
         self._infos.move_to_end(participant)
@@ -155,17 +166,38 @@ class AudioReceiver:
             if len(self._frame_ids) >= _MAX_PUBLISHERS:
                 self._frame_ids.clear()
             self._frame_ids[publisher] = frame_id
-        followed = self._followed
-        if not self._follow(publisher, arrival):
-            self._sink.count_other_publisher()
-            return
-        packets = self._decoder(publisher).decode(message, type_name, now_ns, arrival)
+        with self._lock:
+            followed = self._followed
+            if not self._follow(publisher, arrival):
+                self._sink.count_other_publisher()
+                return
+            packets = self._decoder(publisher).decode(message, type_name, now_ns, arrival)
+            if self._voice:
+                packets = [dataclasses.replace(packet, publisher=str(self._voice)) for packet in packets]
+            self._queue(packets, publisher, followed, arrival)
+
+    def on_speech(self, packets: Sequence[AudioPacket]) -> None:
+        """Queue audio of this node's own speech, which is followed at once.
+
+        Args:
+            packets: The packets; another `publisher` begins a new stream.
+        """
+        with self._lock:
+            for packet in packets:
+                followed = self._followed
+                if not self._follow(SPEECH_PUBLISHER, packet.arrival):
+                    self._sink.count_other_publisher()
+                else:
+                    self._queue([packet], SPEECH_PUBLISHER, followed, packet.arrival)
+
+    def _queue(
+        self, packets: Sequence[AudioPacket], publisher: str, followed: str | None, arrival: float
+    ) -> None:
+        """Queue the packets of a publisher; `followed` is the one that was followed before."""
         seconds, is_used = 0.0, False
         for packet in packets:
             audio_format = packet.format or self._default_format
             seconds += len(packet.payload) / (audio_format.frame_bytes * audio_format.sample_rate)
-            if self._voice:
-                packet = dataclasses.replace(packet, publisher=str(self._voice))
             is_used |= self._sink.push(packet)
         if publisher != followed and not is_used:  # what cannot be used must not hide another voice
             self._followed = followed
@@ -174,9 +206,10 @@ class AudioReceiver:
 
     def reset(self) -> None:
         """Forget files that messages continue and the followed publisher; call it before the end, too."""
-        for decoder in self._decoders.values():
-            decoder.reset()
-        self._followed = self._conflict = self._conflict_since = None
+        with self._lock:
+            for decoder in self._decoders.values():
+                decoder.reset()
+            self._followed = self._conflict = self._conflict_since = None
 
     def report_indistinct(self, nodes: Sequence[str]) -> None:
         """Report several publishers whose messages nothing tells apart, if the audio is faulty.
@@ -218,7 +251,7 @@ class AudioReceiver:
         pause = arrival - self._last_arrival - self._last_seconds
         is_new = publisher not in self._known
         self._remember(publisher)
-        if not self._is_present(followed) or (
+        if (followed != SPEECH_PUBLISHER and not self._is_present(followed)) or (
             is_new and pause > 0 and self._are_of_one_node(followed, publisher)
         ):  # it restarted, or its node goes on with another publisher: the same voice
             self._followed = publisher
@@ -249,6 +282,8 @@ class AudioReceiver:
         return is_one_name and first[:_PARTICIPANT_CHARS] == second[:_PARTICIPANT_CHARS]
 
     def _is_preferred(self, publisher: str) -> bool:
+        if publisher == SPEECH_PUBLISHER:
+            return True
         if not self._preferred:
             return False
         name = self._publisher_name(publisher)

@@ -112,6 +112,7 @@ class DiagnosticsReporter:
         clock: time in seconds, monotonic.
         outputs: returns the address and the statistics of each live output, as
             `outputs.OutputGroup.statistics` does.
+        extra: returns further values.
     """
 
     def __init__(
@@ -121,9 +122,10 @@ class DiagnosticsReporter:
         name: str = "talker",
         clock: Callable[[], float] = time.monotonic,
         outputs: Callable[[], Sequence[Mapping[str, Any]]] = tuple,
+        extra: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._worker, self._message_class, self._name, self._clock = worker, message_class, name, clock
-        self._outputs = outputs
+        self._outputs, self._extra = outputs, extra
         # one entry per call, the oldest WINDOW_S old
         self._history = deque([(clock(), worker.statistics(), self._lost_poses(outputs()))])
 
@@ -152,6 +154,7 @@ class DiagnosticsReporter:
             "state": worker.state,
             "real_time_factor": round(real_time_factor, 3),
             **counters,
+            **self._extra(),
             **{
                 f"output {output['address']} {name}": count
                 for output in outputs

@@ -10,6 +10,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
+import numpy as np
+import numpy.typing as npt
+
 from streamingtalker_ros.model.protocol import AnyFrame, StreamProtocol, TalkerProtocol, VertexFrame
 from streamingtalker_ros.runtime.frames import (
     Clock,
@@ -47,6 +50,7 @@ class TimedFrame:
     epoch: int
     epoch_stamp: int
     model_seconds: float
+    audio: npt.NDArray[np.float32] | None = None
 
 
 class FrameOutput:
@@ -193,6 +197,7 @@ class FrameOutput:
                 epoch_stamp=timed.epoch_stamp,
                 model_seconds=timed.model_seconds,
                 vertices=self._vertex_transition.apply(frame.vertices, gate_rate),
+                audio=None if self.is_interrupted else timed.audio,
             )
         rest_pose = cast("Stream", self._stream).mouth_at_rest
         weights, head = self._motion_transition.apply(frame.weights, frame.head, gate_rate, rest_pose)
@@ -207,4 +212,5 @@ class FrameOutput:
             model_seconds=timed.model_seconds,
             weights=weights,
             head=head,
+            audio=None if self.is_interrupted else timed.audio,
         )

@@ -38,10 +38,13 @@ class FaceFrame(_StampedFrame):
         model_seconds: Duration of the model step that generated the frame.
         weights: (52,) float32 in 0..1, in the order of `ARKIT_NAMES`.
         head: (4,) float32 unit quaternion xyzw, rotation from the neutral pose.
+        audio: (n,) float32, the audio that the frame covers, at 16 kHz; None if the session does not retain
+            it, or the frame covers none.
     """
 
     weights: npt.NDArray[np.float32]
     head: npt.NDArray[np.float32]
+    audio: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class VertexFaceFrame(_StampedFrame):
     """
 
     vertices: npt.NDArray[np.float32]
+    audio: npt.NDArray[np.float32] | None = None
 
 
 PublishedFrame: TypeAlias = FaceFrame | VertexFaceFrame

@@ -31,6 +31,7 @@ from streamingtalker_ros.model.control_ranges import (
     SEED_RANGE,
 )
 from streamingtalker_ros.outputs.address import parse_address
+from streamingtalker_ros.speech_synthesis.command import DEFAULT_TTS_RATE, TtsCommand
 
 NODE_NAME: Final = "talker"
 
@@ -180,6 +181,19 @@ class TalkerParameters:
         "Addresses of live outputs that get the motion, such as livelink://HOST?subject=NAME, vmc://HOST or "
         "osc://HOST.",
     )
+    tts_command: str = _parameter(
+        "",
+        "Text-to-speech command that says the texts of the topic and the action say, such as espeak-ng "
+        "--stdin --stdout; it writes audio to its standard output; empty for none.",
+    )
+    tts_rate: int = _parameter(
+        DEFAULT_TTS_RATE,
+        "Samples per second of what it writes without a header, 16-bit mono.",
+        range=(MIN_SAMPLE_RATE, MAX_SAMPLE_RATE),
+    )
+    play_audio: bool = _parameter(
+        False, "Play the audio on the default loudspeaker, each frame's when it is published."
+    )
     autostart: bool = _parameter(
         True, "With ROS: configure and activate by itself; without ROS it always does."
     )
@@ -190,6 +204,8 @@ class TalkerParameters:
         parse_expression(self.expression)
         for url in filter(None, self.outputs):
             parse_address(url)
+        if self.tts_command:
+            TtsCommand.parse(self.tts_command, self.tts_rate)
 
     @property
     def controls(self) -> dict[str, Any]:

@@ -94,6 +94,7 @@ class VoiceSession:
         clock: Time in seconds, monotonic.
         warn: Receives what is wrong with packets, the model or the publisher.
         policy: Kind of sender.
+        retains_audio: Whether frames hold the audio that they cover.
 
     Raises:
         TalkerError: If the talker lacks the style or the number of steps.
@@ -109,6 +110,7 @@ class VoiceSession:
         clock: Clock = time.monotonic,
         warn: WarningCallback = _ignore_warning,
         policy: SessionPolicy = TOPIC_POLICY,
+        retains_audio: bool = False,
     ) -> None:
         self.talker = talker
         self.parameters = parameters
@@ -127,7 +129,7 @@ class VoiceSession:
             if policy.is_lossless
             else PacketAligner(parameters.audio_format, self.statistics, self.sender_faults.report)
         )
-        self._timeline = AudioTimeline(talker.hop, talker.frame_rate)
+        self._timeline = AudioTimeline(talker.hop, talker.frame_rate, retains_audio)
         self._closing_samples = self._lookahead + self._timeline.frame_position(CLOSING_FRAMES)
         self._scheduler = FrameScheduler(self._timeline, self._lookahead, parameters.pacing == "audio")
         self._pending_stream: deque[AudioSegment] = deque()  # segments of the streams after this one
@@ -693,14 +695,16 @@ class VoiceSession:
         timeline = self._timeline
         index = timeline.published_index(frame.index)
         due = self._scheduler.due_time(index)
+        idle = timeline.frame_position(index) >= timeline.audio_end
         return TimedFrame(
             frame=frame,
             due=due,
             index=index,
             stamp=timeline.frame_stamp(index),
-            idle=timeline.frame_position(index) >= timeline.audio_end,
+            idle=idle,
             arrival=None if self._hop_arrival is None else max(self._hop_arrival, due),
             epoch=self._epoch,
             epoch_stamp=self._epoch_stamp or 0,
             model_seconds=model_seconds,
+            audio=None if idle else timeline.frame_audio(index),
         )

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from streamingtalker_ros.audio.clock import AudioClock
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 
+_RETAINED_SAMPLES = 4 * SAMPLE_RATE  # of consumed audio: the look-ahead and the longest step of a model
 _MAX_SKIPS = 8  # skips that the frames still pending because of the look-ahead may refer to
 
 
@@ -48,10 +49,14 @@ class AudioTimeline:
     Args:
         hop: Samples that the model takes at a time.
         frame_rate: Frames per second of the model.
+        retains_audio: Whether `frame_audio` returns consumed audio.
     """
 
-    def __init__(self, hop: int, frame_rate: float) -> None:
+    def __init__(self, hop: int, frame_rate: float, retains_audio: bool = False) -> None:
         self.hop = hop
+        self._retained: deque[tuple[int, npt.NDArray[np.float32]]] | None = (
+            deque(maxlen=-(-_RETAINED_SAMPLES // hop)) if retains_audio else None
+        )  # hops with their positions
         samples_per_frame = SAMPLE_RATE / Fraction(frame_rate).limit_denominator(1001)
         # the shortest whole number of samples that whole frames last, and those frames
         self._block_samples = samples_per_frame.numerator
@@ -69,6 +74,7 @@ class AudioTimeline:
         self.closing_end = 0  # where the mouth is closed
         self._hop_buffer = np.zeros(self.hop, np.float32)
         self._skips = [(0, 0)]  # (frame of the model, frames skipped before it)
+        self._discard_retained()
 
     @property
     def has_audio(self) -> bool:
@@ -147,6 +153,7 @@ class AudioTimeline:
     def drop_audio(self) -> None:
         """Discard all buffered audio; the received audio ends at the present position at the latest."""
         self.segments.clear()
+        self._discard_retained()
         self.audio_end = min(self.audio_end, self.position)
 
     def discard_frames(self, frames: int) -> None:
@@ -188,6 +195,25 @@ class AudioTimeline:
         assert self.clock is not None
         return self.clock.stamp_of(frame * self._block_samples, SAMPLE_RATE * self._block_frames)
 
+    def frame_audio(self, frame: int) -> npt.NDArray[np.float32] | None:
+        """Return the consumed audio that a published frame covers.
+
+        Args:
+            frame: Number of the frame.
+
+        Returns:
+            (n,) float32, silence where none was consumed; None if no audio is retained.
+        """
+        begin, end = self.frame_position(frame), self.frame_position(frame + 1)
+        audio: npt.NDArray[np.float32] | None = None
+        for position, hop in self._retained or ():
+            first, last = max(begin, position), min(end, position + len(hop))
+            if first < last:
+                if audio is None:
+                    audio = np.zeros(end - begin, np.float32)
+                audio[first - begin : last - begin] = hop[first - position : last - position]
+        return audio
+
     def first_frame_at(self, position: int) -> int:
         """First published frame at or behind a position."""
         return -(-position * self._block_frames // self._block_samples)
@@ -217,4 +243,13 @@ class AudioTimeline:
         start = self.samples_consumed % self.hop
         self._hop_buffer[start : start + len(samples)] = samples
         self.samples_consumed += len(samples)
-        return self._hop_buffer.copy() if self.samples_consumed % self.hop == 0 else None
+        if self.samples_consumed % self.hop:
+            return None
+        hop = self._hop_buffer.copy()
+        if self._retained is not None:
+            self._retained.append((self.position - self.hop, hop))
+        return hop
+
+    def _discard_retained(self) -> None:
+        if self._retained is not None:
+            self._retained.clear()

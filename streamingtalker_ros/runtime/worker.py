@@ -79,6 +79,7 @@ class TalkerWorker:
             logger.
         clock: Time in seconds, monotonic: the time of the packets' `arrival`. A clock that does not follow
             real time, such as that of a simulation, is polled.
+        retains_audio: Whether frames hold the audio that they cover.
 
     Raises:
         TalkerError: If the talker lacks the style or the number of steps.
@@ -91,6 +92,7 @@ class TalkerWorker:
         publish: FramePublisher,
         warn: Callable[[str], Any] | None = None,
         clock: Clock = time.monotonic,
+        retains_audio: bool = False,
     ) -> None:
         talker.check(parameters.style, parameters.steps)
         self.talker = talker
@@ -100,7 +102,13 @@ class TalkerWorker:
         self._warn_lock = threading.Lock()
         self._statistics = Statistics()
         self.session = VoiceSession(
-            talker, parameters, publish, statistics=self._statistics, clock=clock, warn=self._warn_once
+            talker,
+            parameters,
+            publish,
+            statistics=self._statistics,
+            clock=clock,
+            warn=self._warn_once,
+            retains_audio=retains_audio,
         )
         self._condition = threading.Condition()
         self._wakeup = False
