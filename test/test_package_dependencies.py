@@ -74,7 +74,7 @@ def test_the_other_python_packages_are_in_the_requirements_with_the_bounds_of_th
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     named = requirements()
     assert named.pop("numpy").startswith("numpy<2;")  # of Humble, whose rclpy is compiled against numpy 1
-    assert named.keys() == {"onnxruntime", "soxr", "safetensors", "av"}
+    assert named.keys() == {"onnxruntime", "soxr", "safetensors", "python-osc", "av"}
     for requirement in named.values():
         assert f'"{requirement}"' in text
 
