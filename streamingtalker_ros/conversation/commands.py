@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.config_files import describe
+from streamingtalker_ros.conversation.neck import NeckLimits
 from streamingtalker_ros.errors import TalkerError
 
 MAX_TARGET_DISTANCE_M: Final = 1e6  # far beyond any room; larger numbers are no positions
@@ -29,6 +30,7 @@ class LookAt:
         point: Metres in the axes of the face (x out of the face, y to the person's left, z up) from the point
             between the eyes in the neutral pose of the head; None releases the gaze.
         timeout_s: Seconds after which the gaze is released unless another target is set; None: it is held.
+        aversion: Whether the gaze is averted at times, as from a partner in conversation (`aversion`).
 
     Raises:
         TalkerError: If the point is not three finite numbers, or is the point between the eyes itself.
@@ -36,10 +38,19 @@ class LookAt:
 
     point: Sequence[float] | None
     timeout_s: float | None = None
+    aversion: bool = False
 
     def __post_init__(self) -> None:
         if self.point is not None:
             object.__setattr__(self, "point", _check_point(self.point))
+
+    @property
+    def target(self) -> tuple[float, float, float] | None:
+        """The point as three floats, or None."""
+        if self.point is None:
+            return None
+        x, y, z = self.point
+        return x, y, z
 
 
 def _check_point(point: Any) -> tuple[float, float, float]:
@@ -103,4 +114,4 @@ class PartnerAudio:
     pcm: npt.NDArray[np.float32]
 
 
-ConversationCommand: TypeAlias = LookAt | Express | Gesture | PartnerAudio
+ConversationCommand: TypeAlias = LookAt | Express | Gesture | PartnerAudio | NeckLimits

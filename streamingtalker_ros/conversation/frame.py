@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     EMOTION = 3
     GESTURES = 4
     LISTENING = 5
+    GAZE_BLINK = 6
 
 
 @dataclass
@@ -34,12 +35,14 @@ class Modulation:
         head_tempo: Factor on the tempo of the head's motion.
         expressiveness: Factor on the amplitude of gestures.
         is_thinking: Whether the gaze is averted as in thought.
+        blink_requested: Whether a blink begins with the next frame, if the rate of blinks allows one.
     """
 
     blink_rate: float = 1.0
     head_tempo: float = 1.0
     expressiveness: float = 1.0
     is_thinking: bool = False
+    blink_requested: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from streamingtalker_ros.conversation.commands import (
 )
 from streamingtalker_ros.conversation.frame import FrameContext, FramePose, LayerPart
 from streamingtalker_ros.conversation.gaze import GazeController
+from streamingtalker_ros.conversation.neck import NeckLimits
 from streamingtalker_ros.errors import TalkerError
 
 
@@ -59,11 +60,13 @@ class ConversationLayer:
         match command:
             case LookAt():
                 self.gaze.look_at(command)
+            case NeckLimits():
+                self.gaze.limits = command
             case Express() | Gesture() | PartnerAudio():
                 raise TalkerError(f"{type(command).__name__} is not available yet")
 
     def reset(self) -> None:
-        """Return to the initial state: no target, no emotion, no gesture, no partner."""
+        """Return to the initial state: no target, no emotion, no gesture, no partner; `NeckLimits` stay."""
         for part in (*self._motion_parts, self.gaze):
             if part is not None:
                 part.reset()
@@ -100,7 +103,9 @@ class ConversationLayer:
             rotation: (3,) rotation vector of the head in rad.
             context: Of the frame.
         """
-        return _step([self.gaze], weights, rotation, context) if self.gaze.is_active else (weights, rotation)
+        if self.gaze.is_active or context.modulation.is_thinking:
+            return _step([self.gaze], weights, rotation, context)
+        return weights, rotation
 
 
 def _step(

@@ -26,7 +26,8 @@ import numpy.typing as npt
 from streamingtalker_ros.audio.clock import AudioClock
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioPacket
-from streamingtalker_ros.conversation.commands import ConversationCommand
+from streamingtalker_ros.conversation.commands import ConversationCommand, LookAt
+from streamingtalker_ros.conversation.gaze import reach_problem
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.protocol import AnyFrame, StreamProtocol, TalkerProtocol
 from streamingtalker_ros.runtime.audio_queue import BoundedAudioQueue, EndOfAudio
@@ -689,6 +690,10 @@ class VoiceSession:
                 self.stream.apply(command)
             except TalkerError as error:
                 self._warn(type(command).__name__, str(error))
+            if isinstance(command, LookAt) and command.target is not None:
+                problem = reach_problem(command.target)
+                if problem is not None:
+                    self._warn("gaze_reach", problem)
 
     def _to_timed(self, frame: AnyFrame, model_seconds: float) -> TimedFrame:
         """Place a frame of the talker in the published stream."""

@@ -16,14 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import INDEX
+from streamingtalker_ros.face.eye_look import EYE_LOOK_INDICES
 from streamingtalker_ros.model.ddim import counter_generator
 
 EYELIDS = INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]
-# of each eye: (to the person's left, to the right, up, down)
-EYE_DIRECTIONS = [
-    [INDEX[f"eyeLook{direction}{side}"] for direction in directions]
-    for side, directions in (("Left", ("Out", "In", "Up", "Down")), ("Right", ("In", "Out", "Up", "Down")))
-]
 BLINK_ONSET, BLINK_END = 0.5, 0.25  # a blink begins above the one weight and has ended below the other
 # seconds: eyelids that stay shut for longer count as a new blink, and are suppressed as such
 MAX_BLINK_S = 0.6
@@ -121,6 +117,15 @@ def apply_eye_motion(
     state.was_speaking = speaking
 
 
+def request_blink(state: EyeMotionState) -> None:
+    """Let a blink begin with the next frame, unless there is one already or blinks are too frequent.
+
+    Args:
+        state: Updated in place.
+    """
+    state.phrase_blink_delay = 0
+
+
 def update_blink(
     state: EyeMotionState,
     weights: npt.NDArray[np.float32],
@@ -196,7 +201,7 @@ def update_gaze(
         n: Frame index.
         frame_rate: Frames per second.
     """
-    left, right, up, down = (float(weights[i]) for i in EYE_DIRECTIONS[0])
+    left, right, up, down = (float(weights[i]) for i in EYE_LOOK_INDICES[0])
     sideways, upward = left - right, up - down
     state.fixation_frames += 1
     if state.max_fixation == 0.0:
@@ -212,7 +217,7 @@ def update_gaze(
         # the sum of two uniform numbers has a triangular distribution, of variance 1/6 about its middle
         state.gaze_offset = (6**0.5 * GAZE_STD[0] * (a + b - 1.0), 6**0.5 * GAZE_STD[1] * (c + d - 1.0))
     if state.gaze_offset != (0.0, 0.0):
-        for left, right, up, down in EYE_DIRECTIONS:
+        for left, right, up, down in EYE_LOOK_INDICES:
             axes = (left, right, state.gaze_offset[0]), (up, down, state.gaze_offset[1])
             for positive, negative, offset in axes:
                 value = float(weights[positive]) - float(weights[negative]) + offset

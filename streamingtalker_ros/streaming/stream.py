@@ -151,17 +151,19 @@ class Stream(NotCopyable):
         with self.talker.lock:
             self.conversation.apply(command)
 
-    def look_at(self, point: Sequence[float] | None) -> None:
+    def look_at(self, point: Sequence[float] | None, *, aversion: bool = False) -> None:
         """Turn the gaze, eyes and head, to a point from the next frame on, and hold it there.
 
         Args:
             point: (x, y, z) in metres: x out of the face, y to the person's left, z up, from the point
                 between the eyes in the neutral pose of the head. None releases the gaze.
+            aversion: Whether the gaze is averted at times, as from a partner in conversation: at the start of
+                a turn, and now and then within it and while listening.
 
         Raises:
             TalkerError: If the point is not three finite numbers, or has no direction.
         """
-        self.apply(LookAt(point))  # checks and converts
+        self.apply(LookAt(point, aversion=aversion))
 
     @property
     def mouth_at_rest(self) -> npt.NDArray[np.float32]:

@@ -30,7 +30,7 @@ from streamingtalker_ros.model.devices import choose_device
 from streamingtalker_ros.model.protocol import BlendshapeFrame, StreamProtocol
 from streamingtalker_ros.model.stream_checks import NotCopyable, check_batch, check_steps
 from streamingtalker_ros.streaming.controls import CONTROL_NAMES, Controls
-from streamingtalker_ros.streaming.eye_motion import apply_eye_motion
+from streamingtalker_ros.streaming.eye_motion import apply_eye_motion, request_blink
 from streamingtalker_ros.streaming.lip_constraints import apply_lip_constraints, read_articulation_heads
 from streamingtalker_ros.streaming.stream import Stream
 from streamingtalker_ros.streaming.voice_gate import apply_gate, update_vad
@@ -397,6 +397,8 @@ class Talker(NotCopyable):
         weights, rotation = stream.smoother.frame(weights, rotation)
         if context is not None:
             weights, rotation = stream.conversation.direct_gaze(weights, rotation, context)
+            if context.modulation.blink_requested:
+                request_blink(stream.eye_motion_state)
         quaternion = rotation_vector_to_quaternion(rotation)
         return BlendshapeFrame(index, index / self.frame_rate, weights, quaternion, speaking)
 

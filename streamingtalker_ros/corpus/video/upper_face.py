@@ -15,6 +15,7 @@ from streamingtalker_ros.corpus.video.head_pose import StabilizedFace
 from streamingtalker_ros.corpus.video.landmarks import BROWS, EYE_CORNERS, IRIS, Side
 from streamingtalker_ros.corpus.video.neutral_pose import NeutralPose, measure_eye_openness
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.eye_look import MAX_EYE_ANGLE_RAD
 
 CLOSED_OPENNESS: Final = 0.16
 """Openness of a closed eye, relative to the open eye."""
@@ -33,9 +34,6 @@ MIN_WINK_DIFFERENCE: Final = 0.6
 
 EYE_RADIUS: Final = 0.19
 """Radius of the eyeball in inter-ocular distances: 12 mm of 63 mm."""
-
-MAX_GAZE_RAD: Final = np.radians(30.0)
-"""Gaze angle of an eyeLook shape at 1, in radians."""
 
 BROW_RAISE: Final = 0.13
 """Rise of a brow at weight 1, in inter-ocular distances: 8 mm."""
@@ -74,7 +72,7 @@ def measure_upper_face(face: StabilizedFace, neutral: NeutralPose) -> np.ndarray
         is_open = np.where(blink > CLOSED_WEIGHT, 0.0, 1.0)
         outward = yaw if side == "Left" else -yaw
         for name, angle in (("Out", outward), ("In", -outward), ("Up", pitch), ("Down", -pitch)):
-            gaze = _median_filter(is_open * angle / MAX_GAZE_RAD)
+            gaze = _median_filter(is_open * angle / MAX_EYE_ANGLE_RAD)
             weights[:, INDEX[f"eyeLook{name}{side}"]] = np.clip(gaze, 0.0, 1.0)
         brow = (face.points - neutral.points)[:, BROWS[side], 2]
         inner = _apply_dead_zone(_median_filter(brow[:, :2].mean(axis=1)))

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.eye_look import MAX_EYE_ANGLE_RAD
 from streamingtalker_ros.face.rotation import quaternion_to_euler
 from streamingtalker_ros.output_files import atomic_output
 
@@ -31,9 +32,6 @@ SHAPE_ORDER = tuple(_EXCHANGED.get(name, name) for name in ARKIT_NAMES)
 ANGLES = tuple(part + angle for part in ("Head", "LeftEye", "RightEye") for angle in ("Yaw", "Pitch", "Roll"))
 COLUMNS = ("Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name in SHAPE_ORDER), *ANGLES)
 
-MAX_EYE_ANGLE_RAD = np.radians(
-    30.0
-)  # of an eye-look shape at 1, as the eyes of the default face turn sideways
 TIMECODE_RATE = 60  # frames of the timecode in a second
 _SHAPE_INDICES = [INDEX[name] for name in SHAPE_ORDER]
 
@@ -52,7 +50,7 @@ def eye_angles(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         return weights[:, INDEX[f"eyeLook{positive}"]] - weights[:, INDEX[f"eyeLook{negative}"]]
 
     roll = np.zeros(len(weights))
-    return MAX_EYE_ANGLE_RAD * np.stack(
+    return np.float64(MAX_EYE_ANGLE_RAD) * np.stack(
         [
             difference("OutLeft", "InLeft"),
             difference("DownLeft", "UpLeft"),
