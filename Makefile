@@ -156,7 +156,7 @@ bench: .venv/ready-test-$(SETUP)
 
 # Without Node, or its package index, everything but the page works, and the server says how to build it.
 $(PAGE): $(wildcard $(addprefix $(FRONTEND)/,src/*.js src/*/*.js *.css *.html *.mjs *.json)) streamingtalker_ros/face/formats/shape_names.json
-	@if command -v npm >/dev/null; then echo "building the page" && cd $(FRONTEND) && npm ci --omit=dev --silent --ignore-scripts && \
+	@if command -v npm >/dev/null; then echo "building the page" && cd $(FRONTEND) && npm ci --silent --ignore-scripts && \
 	  npm run --silent build; else false; fi || \
 	  echo "the page is not built: it needs Node 18 or newer and npm's package index"
 

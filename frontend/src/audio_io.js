@@ -11,6 +11,7 @@ const MUTED_SLEW = 0.05;
 const FILE_START_SECONDS = 0.06; // between the request and the first sample of a file
 const MUTE_SECONDS = 0.01; // time constant
 const BLOCK = 128; // samples of a render quantum
+const RESUME_MS = 3000; // in which a browser that allows sound starts it
 
 /** @typedef {import('./worklet_messages.js').WorkletReport} WorkletReport */
 /** @typedef {import('./worklet_messages.js').ResampledChunk} ResampledChunk */
@@ -34,6 +35,7 @@ export class AudioIO {
     this.onInput = () => {}; // the same chunk at the context's sample rate
     this.onEnded = () => {}; // the file has been read to its end
     this.muted = true;
+    this.audible = true; // unless the user wants no sound of any source
     this.duration = 0; // of the file, s
     this.initialDelay = 0; // s
     this.sendRate = 0; // Hz of `onSend`
@@ -43,6 +45,8 @@ export class AudioIO {
     this.clock = null;
     /** @type {MediaStream | null} */
     this.microphone = null;
+    /** @type {(() => void) | null} */
+    this.stopListening = null; // to the end of a stream that is played
     /** @type {AudioBufferSourceNode | null} */
     this.fileSource = null;
   }
@@ -124,6 +128,32 @@ export class AudioIO {
   }
 
   /**
+   * Play a stream of the caller's, which stays open when it is no more played.
+   * @param {MediaStream} stream
+   * @param {number} delay initial delay of the delay line, s
+   * @param {boolean} withSound
+   */
+  async playStream(stream, delay, withSound) {
+    const tracks = stream.getAudioTracks();
+    if (!tracks.some((track) => track.readyState === 'live')) {
+      throw new Error('this stream has no audio track that is live: give one with sound');
+    }
+    this.setMuted(!withSound);
+    const graph = await this.#open();
+    const source = new MediaStreamAudioSourceNode(graph.context, { mediaStream: stream });
+    source.connect(graph.delayLine);
+    this.duration = Infinity;
+    const onTrackEnded = () => {
+      if (!tracks.some((track) => track.readyState === 'live')) this.onEnded();
+    };
+    for (const track of tracks) track.addEventListener('ended', onTrackEnded);
+    this.stopListening = () => {
+      for (const track of tracks) track.removeEventListener('ended', onTrackEnded);
+    };
+    this.#begin(graph, { external: false, delay, sendRate: MODEL_SAMPLE_RATE });
+  }
+
+  /**
    * Open a line that the page writes itself: see `write`.
    * @param {number} sampleRate Hz
    * @param {number} delay initial delay of the delay line, s
@@ -161,9 +191,22 @@ export class AudioIO {
   /** @param {boolean} muted */
   setMuted(muted) {
     this.muted = muted;
+    this.#applyGain();
+  }
+
+  /**
+   * Play the sound of any source, or not. The clock goes on, unlike that of `setMuted`, without adapting faster.
+   * @param {boolean} audible
+   */
+  setAudible(audible) {
+    this.audible = audible;
+    this.#applyGain();
+  }
+
+  #applyGain() {
     if (!this.graph) return;
     const { gain, context } = this.graph;
-    gain.gain.setTargetAtTime(muted ? 0 : 1, context.currentTime, MUTE_SECONDS);
+    gain.gain.setTargetAtTime(this.muted || !this.audible ? 0 : 1, context.currentTime, MUTE_SECONDS);
   }
 
   /** Close the source and the audio context. */
@@ -171,6 +214,8 @@ export class AudioIO {
     this.clock = null;
     for (const track of this.microphone?.getTracks() || []) track.stop();
     this.microphone = null;
+    this.stopListening?.();
+    this.stopListening = null;
     if (this.fileSource) this.fileSource.onended = null;
     this.fileSource = null;
     const { graph } = this;
@@ -193,14 +238,19 @@ export class AudioIO {
       );
     }
     const context = new AudioContext({ latencyHint: 'interactive', ...(sampleRate ? { sampleRate } : {}) });
-    await context.audioWorklet.addModule(this.workletUrl);
-    if (context.state === 'suspended') await context.resume();
+    try {
+      await context.audioWorklet.addModule(this.workletUrl);
+      if (context.state === 'suspended') await resume(context);
+    } catch (error) {
+      await context.close();
+      throw error;
+    }
     const delayLine = new AudioWorkletNode(context, 'delay-line', {
       numberOfInputs: 1,
       numberOfOutputs: 1,
       outputChannelCount: [1],
     });
-    const gain = new GainNode(context, { gain: this.muted ? 0 : 1 });
+    const gain = new GainNode(context, { gain: this.muted || !this.audible ? 0 : 1 });
     const recording = new MediaStreamAudioDestinationNode(context);
     delayLine.connect(gain).connect(context.destination);
     delayLine.connect(recording);
@@ -252,6 +302,24 @@ export class AudioIO {
     if (!message.samples) return;
     if (this.sendRate === this.sampleRate) this.onSend(message.samples, message.position);
     this.onInput(message.samples, message.position);
+  }
+}
+
+/**
+ * Start an audio context. Without a gesture of the user its `resume` waits for one.
+ * @param {AudioContext} context
+ */
+async function resume(context) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const timeout = new Promise((_, reject) => {
+    const error = new Error('the browser plays sound only after a click or a key press on this page: begin with one');
+    timer = setTimeout(() => reject(error), RESUME_MS);
+  });
+  try {
+    await Promise.race([context.resume(), timeout]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

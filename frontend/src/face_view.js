@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // View of the face: the faces in their scene, posed by the frames of a timeline. `draw` renders one image.
+import { Color } from 'three';
 import { Avatar } from './face/avatar.js';
 import { FaceMesh } from './face/face_mesh.js';
 import { LevelOfDetail } from './face/level_of_detail.js';
@@ -12,7 +13,7 @@ import { blendPoses, completedFrame, isFaceFrame } from './timeline.js';
 /** @typedef {import('./timeline.js').TimelineSample} TimelineSample */
 /** @typedef {import('./timeline.js').Pose} Pose */
 /** @typedef {import('./protocol.js').Frame} Frame */
-/** @typedef {import('./app.js').ServerInfo} ServerInfo */
+/** @typedef {import('./player.js').ServerInfo} ServerInfo */
 /** @typedef {'default' | 'template' | 'avatar'} FaceName */
 
 export class FaceView {
@@ -20,9 +21,13 @@ export class FaceView {
    * @param {HTMLCanvasElement} canvas to draw on
    * @param {string} detail level of detail, or "auto"
    * @param {() => void} onFaceChange called when another face is shown
+   * @param {(path: string) => string} [toUrl] URL of a file of the server
    */
-  constructor(canvas, detail, onFaceChange) {
+  constructor(canvas, detail, onFaceChange, toUrl = (path) => path) {
     this.onFaceChange = onFaceChange;
+    this.toUrl = toUrl;
+    /** @type {string | null} */
+    this.background = null; // CSS colour, or "transparent"; null: the studio
     /** @type {{default?: FaceMesh, template?: FaceMesh, avatar?: Avatar}} */
     this.faces = {};
     /** @type {FaceName | null} */
@@ -46,7 +51,7 @@ export class FaceView {
 
   /** Load the default face and show it. */
   async load() {
-    this.faces.default = new FaceMesh(await fetchFaceMesh('/face.glb'), this.detail.settings);
+    this.faces.default = new FaceMesh(await fetchFaceMesh(this.toUrl('/face.glb')), this.detail.settings);
     this.show('default');
   }
 
@@ -58,11 +63,11 @@ export class FaceView {
     this.names = names;
     this.index = Object.fromEntries(names.map((name, index) => [name, index]));
     if (vertices && !this.faces.template) {
-      const mesh = await fetchFaceMesh('/template.glb');
+      const mesh = await fetchFaceMesh(this.toUrl('/template.glb'));
       this.faces.template = new FaceMesh(mesh, { ...this.detail.settings, tessellated: false });
       this.show('template');
     } else if (face && !this.faces.avatar) {
-      const response = await fetch('/avatar.glb');
+      const response = await fetch(this.toUrl('/avatar.glb'));
       await this.openAvatar(await response.arrayBuffer(), face);
     }
   }
@@ -105,10 +110,39 @@ export class FaceView {
    */
   async openAvatar(bytes, name) {
     const avatar = await Avatar.parse(bytes, name, this.names);
-    if (this.shownFace === 'avatar') this.show('default');
-    this.faces.avatar?.dispose();
+    const previous = this.faces.avatar;
+    if (previous && this.shownFace === 'avatar') {
+      this.scene.remove(previous.object);
+      this.shownFace = null;
+    }
+    previous?.dispose();
     this.faces.avatar = avatar;
     this.show('avatar');
+  }
+
+  /**
+   * Show something else than the studio behind the face.
+   * @param {string | null} background CSS colour, or "transparent"; null: the studio
+   */
+  setBackground(background) {
+    this.background = background;
+    this.scene.setDetail(this.detail.settings);
+    this.#applyBackground();
+  }
+
+  #applyBackground() {
+    const { scene, renderer } = this.scene;
+    renderer.setClearAlpha(this.background === 'transparent' ? 0 : 1);
+    if (this.background === 'transparent') scene.background = null;
+    else if (this.background !== null) scene.background = new Color(this.background);
+  }
+
+  /** Release the GPU's memory, for good. */
+  dispose() {
+    this.faces.avatar?.dispose();
+    this.scene.controls.dispose();
+    this.scene.renderer.dispose();
+    this.scene.renderer.forceContextLoss();
   }
 
   /**
@@ -157,6 +191,7 @@ export class FaceView {
   #applyDetail() {
     const { settings } = this.detail;
     this.scene.setDetail(settings);
+    this.#applyBackground();
     this.faces.default?.setDetail(settings);
     this.faces.template?.setDetail({ ...settings, tessellated: false });
   }

@@ -94,7 +94,7 @@ class Page {
       this.statsShownAt = now;
       this.stats.update(app);
     }
-    if (app.isFileFinished) app.stop();
+    if (app.isFinished) app.stop();
     if (app.recorder && app.recorder.seconds > MAX_RECORDING_SECONDS) app.finishRecording();
   }
 
@@ -115,7 +115,7 @@ class Page {
     button('sound').disabled = !audio.graph;
   }
 
-  /** @param {import('./app.js').ServerInfo} info */
+  /** @param {import('./player.js').ServerInfo} info */
   #onHello(info) {
     this.plots ||= this.app.plots = new Plots(canvas('curves'), element('bars'), info.names);
     this.panel.build(info.controls);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Binary messages of the WebSocket, as streamingtalker_ros/web/protocol.py defines them.
+// Binary messages of the WebSocket, as docs/websocket.md describes and streamingtalker_ros/web/protocol.py defines them.
 
-const PCM = 1;
-const HEADER_BYTES = 32;
-const WEIGHT_COUNT = 52;
-const FLAG_SPEAKING = 1;
-const FLAG_IDLE = 2;
+export const PROTOCOL_VERSION = 1;
+export const PCM = 1;
+export const HEADER_BYTES = 32;
+export const WEIGHT_COUNT = 52;
+export const FLAG_SPEAKING = 1;
+export const FLAG_IDLE = 2;
 export const FACE = 1;
 export const VERTICES = 2;
 export const AUDIO = 3;

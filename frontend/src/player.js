@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: Apache-2.0
+// Player: one audio source at a time, the server that generates frames for it, and the timeline on which they are
+// shown. The page (app.js) and the custom element (talking_face.js) are built on it.
+import { AudioIO } from './audio_io.js';
+import { WallClock } from './clocks.js';
+import { Connection } from './connection.js';
+import { AUDIO, encodePcm } from './protocol.js';
+import { Timeline, isFaceFrame } from './timeline.js';
+
+const WATCH_SAMPLE_RATE = 16000; // Hz, of a watched talker's audio
+const MAX_BUFFERED_SECONDS = 2; // of audio that is buffered in the WebSocket
+const PLAYBACK_AHEAD_SECONDS = 0.02; // of the newest frame
+const RESUME_AFTER_INTERRUPT_MS = 400;
+const MICROPHONE_DELAY = 0.04; // s, initial delay beyond the look-ahead
+const FILE_DELAY = 0.12;
+const WATCH_DELAY = 0.15;
+const STREAM_JUMP_SECONDS = [-0.5, 3]; // of a watched talker's time that start a new timeline
+const FILE_TAIL_SECONDS = 0.7; // after a file's end, until it is stopped
+
+/** @typedef {import('./protocol.js').Frame} Frame */
+/** @typedef {import('./protocol.js').AudioMessage} AudioMessage */
+/** @typedef {import('./timeline.js').AnyClock} AnyClock */
+/** @typedef {'microphone' | 'file' | 'stream' | 'watch'} Source */
+
+/**
+ * The message `hello`.
+ * @typedef {object} ServerInfo
+ * @property {number} protocol version of the messages
+ * @property {string} version
+ * @property {string} model
+ * @property {string} device
+ * @property {boolean} vertices whether frames carry vertices
+ * @property {number} frame_rate frames/s
+ * @property {number} lookahead s
+ * @property {string[]} names of the weights
+ * @property {Record<string, import('./panel.js').ControlSpec>} controls
+ * @property {boolean} watch whether topics can be watched
+ * @property {string | null} face name of the face that the server offers, besides the default one
+ */
+
+/**
+ * Callbacks that update the page's elements.
+ * @typedef {object} PlayerCallbacks
+ * @property {(info: ServerInfo) => void} onHello
+ * @property {(message: string, isError?: boolean) => void} showStatus
+ * @property {() => void} onChange called when the source or the connection changes
+ * @property {(samples: Int16Array, time: number, sampleRate: number) => void} onAudio
+ * @property {(frame: Frame) => void} onFrame
+ * @property {() => void} onTimelineStart
+ */
+
+/**
+ * What a player needs of the face.
+ * @typedef {object} PlayerView
+ * @property {(info: ServerInfo) => Promise<void>} setModel loads the faces
+ * @property {() => import('./timeline.js').Pose} copyPose
+ * @property {import('./metrics.js').Metrics} metrics
+ */
+
+/**
+ * @typedef {object} PlayerOptions
+ * @property {string} url of the WebSocket
+ * @property {string} workletUrl of the audio worklet
+ * @property {boolean} [explains] whether to ask the server why it does not accept the connection
+ */
+
+export class Player {
+  /** @type {number | null} */
+  #anchoredEpoch = null; // epoch whose time 0 has its position in the delay line
+  #skippingAudio = false; // because the network is too slow
+  #opening = false;
+  #sourceEnded = false;
+
+  /**
+   * @param {PlayerView} view
+   * @param {PlayerCallbacks} callbacks
+   * @param {PlayerOptions} options
+   */
+  constructor(view, callbacks, { url, workletUrl, explains = false }) {
+    this.view = view;
+    this.callbacks = callbacks;
+    this.epoch = 0;
+    /** @type {Source | null} */
+    this.source = null;
+    /** @type {string | null} */
+    this.watchedSession = null; // name of the shared session that is watched; null: the topics of a talker
+    /** @type {string | null} */
+    this.sharedAs = null; // name under which others may watch this session
+    this.connected = false;
+    /** @type {ServerInfo | null} */
+    this.serverInfo = null;
+    /** @type {() => Record<string, any>} */
+    this.controlValues = () => ({});
+    /** @type {Timeline | null} */
+    this.timeline = null;
+    this.sendDropped = 0; // frames that the server did not send, because this browser was slow
+    this.audioSkipped = 0; // frames whose audio the server skipped
+    /** @type {{time: number, weights: number[]}[] | null} */
+    this.frameLog = null; // set by tests
+    this.audio = new AudioIO(workletUrl);
+    this.audio.onSend = (samples, position) => this.#sendAudio(samples, position);
+    this.audio.onInput = (samples, position) => this.#onInput(samples, position);
+    this.audio.onEnded = () => {
+      this.#sourceEnded = true;
+    };
+    this.connection = new Connection(url, {
+      onTextMessage: (message) => this.#onTextMessage(message),
+      onBinaryMessage: (message) => this.#onBinaryMessage(message),
+      onClose: (reason) => {
+        this.connected = false;
+        callbacks.onChange();
+        callbacks.showStatus(reason, true);
+      },
+      explains,
+    });
+  }
+
+  /** Close the connection and the audio, for good. */
+  async close() {
+    this.connection.close();
+    this.connected = false;
+    this.source = null;
+    await this.audio.close();
+  }
+
+  // ------------------------------------------------------------------------------------------------- from the server
+
+  /** @param {any} message */
+  async #onTextMessage(message) {
+    if (message.type === 'hello') await this.#onHello(message);
+    else if (message.type === 'state') this.sendDropped = message.left_out;
+    else if (message.type === 'watching') {
+      if (this.source === 'watch' && !this.timeline?.newest) {
+        const { session, topic, domain } = message;
+        this.callbacks.showStatus(`waiting for ${session ?? `a talker on ${topic}, domain ${domain}`}`);
+      }
+    } else if (message.text) this.callbacks.showStatus(message.text, true);
+  }
+
+  /** @param {ServerInfo} info */
+  async #onHello(info) {
+    this.serverInfo = info;
+    this.connected = true;
+    this.callbacks.showStatus('');
+    try {
+      await this.view.setModel(info);
+    } catch (error) {
+      this.callbacks.showStatus(/** @type {Error} */ (error).message, true);
+    }
+    if (this.connection.isClosed) return;
+    this.callbacks.onHello(info);
+    const values = this.controlValues();
+    if (Object.keys(values).length) this.connection.sendText({ type: 'set', ...values });
+    if (this.sharedAs) this.connection.sendText({ type: 'share', session: this.sharedAs });
+    if (this.source === 'watch') this.#startWatching();
+    else if (this.source) this.#startStream();
+    else this.idle();
+  }
+
+  /**
+   * Let others watch this session.
+   * @param {string | null} name by which they ask for it; null: no more
+   */
+  share(name) {
+    if (name === this.sharedAs) return;
+    this.sharedAs = name;
+    if (this.connected) this.connection.sendText({ type: 'share', session: name });
+  }
+
+  /** @param {Frame | AudioMessage} message */
+  #onBinaryMessage(message) {
+    if (message.epoch !== this.epoch || !this.timeline) return;
+    const now = performance.now();
+    if (this.source === 'watch' && !this.#anchorWatched(message, now)) return;
+    if (message.kind === AUDIO) {
+      this.#onWatchedAudio(message);
+      return;
+    }
+    if (this.source === 'watch' && !this.timeline.newest) this.callbacks.showStatus('');
+    this.timeline.add(message, now);
+    this.#limitPlayback();
+    this.audioSkipped = message.dropped;
+    this.view.metrics.addModelTime(now, message.modelMs);
+    this.frameLog?.push({ time: message.time, weights: isFaceFrame(message) ? [...message.weights] : [] });
+    this.callbacks.onFrame(message);
+  }
+
+  /** Audio is played only as far as frames have arrived. */
+  #limitPlayback() {
+    const { timeline, audio } = this;
+    if (!timeline?.newest || !audio.clock || timeline.lowLatency || timeline.clock !== audio.clock) return;
+    const time = timeline.newest.time + PLAYBACK_AHEAD_SECONDS;
+    audio.setLimit(audio.clock.origin + time * audio.sampleRate);
+  }
+
+  // --------------------------------------------------------------------------------------------------------- sources
+
+  /**
+   * @param {AnyClock} clock
+   * @param {boolean} lowLatency
+   */
+  #makeTimeline(clock, lowLatency) {
+    if (!this.serverInfo) throw new Error('not connected');
+    return new Timeline(clock, this.serverInfo.frame_rate, this.view.copyPose(), lowLatency);
+  }
+
+  /**
+   * Start a new timeline.
+   * @param {AnyClock} clock
+   * @param {boolean} lowLatency
+   * @returns {number} its epoch
+   */
+  #startTimeline(clock, lowLatency) {
+    this.epoch = (this.epoch + 1) % 256;
+    this.timeline = this.#makeTimeline(clock, lowLatency);
+    this.view.metrics.reset(performance.now());
+    this.#anchoredEpoch = null;
+    this.#skippingAudio = false;
+    this.audio.setLimit(null);
+    this.callbacks.onTimelineStart();
+    this.callbacks.onChange();
+    return this.epoch;
+  }
+
+  /** Without a source: the face shows idle motion. */
+  idle() {
+    this.source = null;
+    this.connection.sendText({ type: 'rest', epoch: this.#startTimeline(new WallClock(), true) });
+  }
+
+  /** Start the microphone. */
+  startMicrophone() {
+    return this.#openSource('microphone', (delay) => this.audio.openMicrophone(delay + MICROPHONE_DELAY));
+  }
+
+  /**
+   * Play an audio file.
+   * @param {ArrayBuffer} bytes
+   * @param {string} name for messages
+   */
+  playFile(bytes, name) {
+    return this.#openSource('file', (delay) => this.audio.playFile(bytes, name, delay + FILE_DELAY));
+  }
+
+  /**
+   * Speak the sound of a stream, such as that of a call.
+   * @param {MediaStream} stream
+   * @param {boolean} [withSound] whether it is played with the face; else the face is shown as soon as possible
+   */
+  playStream(stream, withSound = true) {
+    const extraDelay = withSound ? FILE_DELAY : MICROPHONE_DELAY;
+    return this.#openSource('stream', (delay) => this.audio.playStream(stream, delay + extraDelay, withSound));
+  }
+
+  /**
+   * Watch a running talker.
+   * @param {string | null} [session] name of a shared session; null: the topics of a talker
+   * @param {boolean} [withSound] whether its sound is played, where the browser supports that
+   */
+  startWatching(session = null, withSound = true) {
+    return this.#openSource('watch', async () => {
+      this.watchedSession = session;
+      this.audio.setMuted(false);
+      if (withSound && AudioIO.isSupported) await this.audio.openStream(WATCH_SAMPLE_RATE, WATCH_DELAY);
+      else await this.audio.close();
+    });
+  }
+
+  /** Stop the source. */
+  async stop() {
+    await this.beforeSourceEnds();
+    await this.audio.close();
+    this.idle();
+  }
+
+  /** Called before the audio of a source is closed. */
+  async beforeSourceEnds() {}
+
+  /** Barge-in: discard queued audio and close the mouth. A file is stopped; the microphone is resumed. */
+  async interrupt() {
+    if (this.source === 'watch' || !this.serverInfo) return;
+    if (this.source === 'file' || this.source === 'stream') {
+      this.source = null;
+      await this.beforeSourceEnds();
+      await this.audio.close();
+    }
+    const epoch = this.#startTimeline(new WallClock(), true);
+    this.connection.sendText({ type: 'interrupt', epoch });
+    setTimeout(() => {
+      if (this.epoch === epoch && this.source === 'microphone') this.#startStream();
+    }, RESUME_AFTER_INTERRUPT_MS);
+  }
+
+  /** Seconds of the file that have been played. */
+  get filePosition() {
+    const { clock, sampleRate } = this.audio;
+    if (this.source !== 'file' || !clock) return 0;
+    return clock.playbackTime(performance.now()) + clock.origin / sampleRate;
+  }
+
+  /** Whether a file, or a stream, has been played to its end. */
+  get isFinished() {
+    if (!this.#sourceEnded) return false;
+    return this.source === 'stream' || (this.source === 'file' && this.filePosition > this.audio.duration + FILE_TAIL_SECONDS);
+  }
+
+  /**
+   * @param {Source} source
+   * @param {(delay: number) => Promise<void>} open opens the audio; delay: minimum that its frames need, s
+   * @returns {Promise<Error | null>} why the source cannot be used; null if it can
+   */
+  async #openSource(source, open) {
+    if (!this.serverInfo || !this.connected) return new Error('the server is not connected: wait until it is');
+    if (this.#opening) return new Error('another source is being opened: wait for its end');
+    this.#opening = true;
+    try {
+      await this.beforeSourceEnds();
+      this.source = null;
+      await open(this.serverInfo.lookahead + 2 / this.serverInfo.frame_rate);
+      if (this.connection.isClosed) throw new Error('the player was closed');
+      this.source = source;
+      this.#sourceEnded = false;
+      if (source === 'watch') this.#startWatching();
+      else this.#startStream();
+      this.callbacks.showStatus('');
+      return null;
+    } catch (error) {
+      const reason = /** @type {Error} */ (error);
+      if (this.connection.isClosed) {
+        await this.audio.close();
+      } else {
+        this.callbacks.showStatus(reason.message, true);
+        this.idle();
+      }
+      return reason;
+    } finally {
+      this.#opening = false;
+      this.callbacks.onChange();
+    }
+  }
+
+  /** Start a new stream on the server for the open source. */
+  #startStream() {
+    const { clock, sendRate } = this.audio;
+    if (!clock) return;
+    this.audio.resetDelay();
+    const epoch = this.#startTimeline(clock, this.source !== 'file' && this.audio.muted);
+    const seed = this.controlValues().seed ?? null;
+    this.connection.sendText({ type: 'start', epoch, rate: sendRate, seed });
+  }
+
+  #startWatching() {
+    const epoch = this.#startTimeline(this.audio.clock || new WallClock(), false);
+    this.connection.sendText({ type: 'watch', epoch, session: this.watchedSession });
+  }
+
+  /**
+   * Send a chunk of audio. While the WebSocket's buffer is full, audio is skipped, and a new stream starts after the gap:
+   * otherwise all later frames would be shown at a wrong time.
+   * @param {Int16Array} samples
+   * @param {number} position of the first sample in the delay line; of a timeline's first chunk, time 0
+   */
+  #sendAudio(samples, position) {
+    const { clock, sendRate } = this.audio;
+    if (!this.source || !clock || this.timeline?.clock !== clock || !this.connection.isOpen) return;
+    const maxBytes = this.#skippingAudio ? 0 : 2 * MAX_BUFFERED_SECONDS * sendRate;
+    if (this.connection.bufferedBytes > maxBytes) {
+      this.#skippingAudio = true;
+      return;
+    }
+    if (this.#skippingAudio) this.#startStream();
+    if (this.#anchoredEpoch !== this.epoch) {
+      this.#anchoredEpoch = this.epoch;
+      clock.origin = position;
+    }
+    this.connection.sendBinary(encodePcm(this.epoch, samples));
+  }
+
+  /**
+   * The same chunk at the audio device's rate, for plots and recording.
+   * @param {Int16Array} samples
+   * @param {number} position
+   */
+  #onInput(samples, position) {
+    const { clock, sampleRate } = this.audio;
+    if (!clock || this.#anchoredEpoch !== this.epoch || this.source === 'watch') return;
+    this.callbacks.onAudio(samples, (position - clock.origin) / sampleRate, sampleRate);
+  }
+
+  /**
+   * Map a watched talker's time to the delay line, at first and where its stamps jump.
+   * @param {Frame | AudioMessage} message
+   * @param {number} now ms
+   * @returns {boolean} whether the message's time has a position
+   */
+  #anchorWatched(message, now) {
+    if (!this.timeline || !this.serverInfo) return false;
+    const { clock, newest } = this.timeline;
+    const [earliest, latest] = STREAM_JUMP_SECONDS;
+    if (newest && message.kind !== AUDIO) {
+      const step = message.time - newest.time;
+      if (step < earliest || step > latest) {
+        this.timeline = this.#makeTimeline(clock, false);
+        if ('stop' in clock) clock.stop();
+        this.#anchoredEpoch = null;
+      }
+    }
+    if (clock instanceof WallClock || this.#anchoredEpoch === this.epoch) return true;
+    if (message.kind === AUDIO && !this.timeline.newest) return false; // the first frame must arrive before audio
+    clock.origin = 0;
+    const playbackTime = clock.playbackTime(now);
+    if (playbackTime === -Infinity) return false;
+    const anchor = message.time - 1 / this.serverInfo.frame_rate - 0.1;
+    clock.origin = Math.round((playbackTime - anchor) * clock.sampleRate);
+    this.#anchoredEpoch = this.epoch;
+    return true;
+  }
+
+  /** @param {AudioMessage} message */
+  #onWatchedAudio({ time, samples }) {
+    if (!this.audio.clock) return;
+    this.audio.write(Math.round(time * WATCH_SAMPLE_RATE) + this.audio.clock.origin, samples);
+    this.callbacks.onAudio(samples, time, WATCH_SAMPLE_RATE);
+  }
+}
