@@ -49,11 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--key", metavar="PEM", help="the certificate's private key")
     parser.add_argument(
+        "--allow-origin",
         "--origin",
+        dest="origin",
         action="append",
         default=[],
         metavar="URL",
-        help="origin of a reverse proxy that may open a WebSocket, such as https://robot.example; repeatable",
+        help="origin of other pages that may use this server, such as https://www.example with a "
+        "<talking-face>, or that of a reverse proxy; repeatable",
     )
     parser.add_argument(
         "--trusted-proxy",

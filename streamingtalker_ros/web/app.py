@@ -29,6 +29,8 @@ from streamingtalker_ros.web.connection_guard import ConnectionGuard
 from streamingtalker_ros.web.controls import describe_controls
 from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.metrics import MetricsPage, WebMetrics
+from streamingtalker_ros.web.protocol import PROTOCOL_VERSION, WS_PROTOCOL_ERROR, parse_query
+from streamingtalker_ros.web.shared_sessions import SharedSessions
 from streamingtalker_ros.web.topic_watcher import TopicWatcher
 from streamingtalker_ros.web.trusted_proxies import TrustedProxies
 from streamingtalker_ros.web.websocket_session import CLOSE_TIMEOUT_S, WebSocketSession
@@ -58,6 +60,7 @@ class WebContext:
         metrics: counters since the start.
         worker: steps the streams of all sessions.
         watcher: forwards the topics of a running talker.
+        shared_sessions: forwards the frames of sessions to others that watch them.
         faults: log of internal errors.
         guard: bounds the connections of each address.
         sessions: those that are open.
@@ -82,6 +85,7 @@ class WebContext:
         self.guard = ConnectionGuard(self.limits, TrustedProxies(trusted_proxies))
         self.worker = BatchWorker(talker, self.limits, warn)
         self.watcher = TopicWatcher(domain, namespace, warn)
+        self.shared_sessions = SharedSessions(talker.frame_rate)
         self.sessions: set[WebSocketSession] = set()
         self.max_unacknowledged_frames = round(self.limits.unacknowledged_seconds * talker.frame_rate)
         self._metrics_page: MetricsPage | None = None
@@ -125,6 +129,7 @@ class WebContext:
     def server_info(self) -> dict[str, Any]:
         """Fields of the message `hello`, the first of each session."""
         return {
+            "protocol": PROTOCOL_VERSION,
             "version": __version__,
             "model": self.talker.name,
             "device": str(self.talker.device),
@@ -227,6 +232,11 @@ class WebContext:
 
     async def _serve_session(self, socket: WebSocket) -> None:
         await socket.accept()
+        try:
+            frame_format = parse_query(socket.query_params)
+        except TalkerError as error:
+            await _reject_session(socket, str(error), WS_PROTOCOL_ERROR, "protocol")
+            return
         connection = self.guard.connection(socket.client)
         use, limits = connection.use, self.limits
         if self.session_count >= limits.max_sessions:
@@ -243,7 +253,7 @@ class WebContext:
             await _reject_session(socket, text)
             return
         connection.is_session = True
-        session = WebSocketSession(self, socket)
+        session = WebSocketSession(self, socket, frame_format)
         self.sessions.add(session)
         self.metrics.sessions_opened += 1
         use.session_count += 1
@@ -294,9 +304,11 @@ def _state_response(problem: str | None, text: str) -> Response:
     return PlainTextResponse(f"{problem or text}\n", 503 if problem else 200, headers)
 
 
-async def _reject_session(socket: WebSocket, text: str) -> None:
+async def _reject_session(
+    socket: WebSocket, text: str, code: int = WS_1013_TRY_AGAIN_LATER, reason: str = "full"
+) -> None:
     try:
         await asyncio.wait_for(socket.send_json({"type": "refused", "text": text}), CLOSE_TIMEOUT_S)
-        await asyncio.wait_for(socket.close(WS_1013_TRY_AGAIN_LATER, "full"), CLOSE_TIMEOUT_S)
+        await asyncio.wait_for(socket.close(code, reason), CLOSE_TIMEOUT_S)
     except (asyncio.TimeoutError, RuntimeError):  # it does not read, or its connection is closed
         pass

@@ -1,35 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """WebSocket protocol: JSON text messages for control, binary messages for audio and frames.
 
-Client to server, texts, each an object with "type":
-    start      epoch, rate [, seed]  audio of a new stream follows: mono s16 at `rate` Hz
-    rest       epoch                 the audio has ended: idle frames follow, their times start at 0
-    interrupt  epoch                 barge-in: discard queued audio, close the mouth, then as `rest`
-    watch      epoch                 show the topics of a running talker instead of a stream of this session
-    pause                            send no frames until start, rest or watch
-    set        any of `controls`     change controls of the stream
-    seen       count                 acknowledgement: frames received since the connection was opened
-Client to server, binary: bytes 1, epoch, 0, 0, then s16 little-endian samples.
-
-Server to client, texts: hello, state, watching, error, refused, bye. Binary: `HEADER`, then the body of the
-frame's kind: 52 blendshape weights and the head rotation (xyzw) as float32; or vertex offsets, a float32
-scale and s16 x, y, z; or s16 audio samples.
+docs/websocket.md describes every message; frontend/src/protocol.js is the browser's side. A test compares all
+three by the tables below.
 
 An epoch (0..255) is the client's number of a timeline: the client discards messages of an older one.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import struct
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.model.control_ranges import SEED_RANGE
+
+PROTOCOL_VERSION: Final = 1
+"""Version of the messages; a client that names another one is refused."""
+
+FRAME_FORMATS: Final = ("binary", "json")
+"""Formats in which a client may ask for frames; the first is the default."""
 
 PCM = 1  # kind of a client's binary message
 FACE, VERTICES, AUDIO = 1, 2, 3  # kinds of the server's binary messages
@@ -37,17 +38,124 @@ SPEAKING, IDLE = 1, 2  # flags of a frame
 # kind, epoch, flags, 0, index, time in s, model time in ms, queueing time of the audio in ms, frames skipped
 # so far, 0
 HEADER = struct.Struct("<BBBxIdffI4x")
-MESSAGE_TYPES = ("start", "rest", "interrupt", "watch", "pause", "set", "seen")
+_SCALE = struct.Struct("<f")
 MAX_EPOCH = 255
-_TYPES_WITH_EPOCH = ("start", "rest", "interrupt", "watch")
 _MAX_COUNT = 2**53  # the largest integer that JavaScript represents exactly
+SESSION_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""Names under which sessions are shared."""
+
+
+@dataclass(frozen=True)
+class IntField:
+    """A whole number in a client's message.
+
+    Attributes:
+        low: Least value.
+        high: Greatest value.
+        required: Whether it may not be left out.
+    """
+
+    low: int
+    high: int
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class NameField:
+    """The name of a shared session in a client's message, which may be left out."""
+
+
+_EPOCH: Final = IntField(0, MAX_EPOCH)
+CLIENT_MESSAGES: Final[Mapping[str, Mapping[str, IntField | NameField]]] = {
+    "start": {
+        "epoch": _EPOCH,
+        "rate": IntField(MIN_SAMPLE_RATE, MAX_SAMPLE_RATE),
+        "seed": IntField(*SEED_RANGE, required=False),
+    },
+    "rest": {"epoch": _EPOCH},
+    "interrupt": {"epoch": _EPOCH},
+    "watch": {"epoch": _EPOCH, "session": NameField()},
+    "pause": {},
+    "set": {},  # of any control
+    "share": {"session": NameField()},
+    "seen": {"count": IntField(0, _MAX_COUNT)},
+}
+"""Fields of each JSON message of a client, besides "type"."""
+
+MESSAGE_TYPES: Final = tuple(CLIENT_MESSAGES)
+
+_FRAME_FIELDS: Final = ("epoch", "index", "time", "speaking", "idle", "model_ms", "wait_ms", "dropped")
+SERVER_MESSAGES: Final[Mapping[str, tuple[str, ...]]] = {
+    "hello": (
+        *(
+            "protocol",
+            "version",
+            "model",
+            "device",
+            "vertices",
+            "frame_rate",
+            "lookahead",
+            "names",
+            "controls",
+        ),
+        *("limit", "session_seconds", "watch", "face"),
+    ),
+    "state": ("visitors", "left_out"),
+    "watching": ("topic", "domain", "session"),
+    "error": ("text",),
+    "refused": ("text",),
+    "bye": ("text",),
+    "frame": (*_FRAME_FIELDS, "weights", "head"),
+    "vertices": (*_FRAME_FIELDS, "scale", "offsets"),
+    "audio": ("epoch", "time", "rate", "samples"),
+}
+"""Fields of each JSON message of the server, besides "type"; the last three are of the format json only."""
+
+CLOSE_CODES: Final[Mapping[int, str]] = {
+    1002: "protocol version or format of frames that the server does not speak",
+    1007: "a text is not UTF-8",
+    1008: "the client broke a limit, sent nothing for long, or may not connect",
+    1009: "a message is too long",
+    1011: "an internal error of the server",
+    1012: "the server ends",
+    1013: "no session is free, the session has lasted its time, or frames are taken too slowly",
+}
+"""Close codes of RFC 6455 that the server sends."""
+
+WS_PROTOCOL_ERROR: Final = 1002
+
+
+def parse_query(query: Mapping[str, str]) -> str:
+    """Parse the query of a WebSocket's address: `version` and `frames`, each of which may be left out.
+
+    Args:
+        query: Parameters of the query; others are ignored.
+
+    Returns:
+        The format of the frames, one of `FRAME_FORMATS`.
+
+    Raises:
+        TalkerError: If the version or the format is not spoken here.
+    """
+    version = query.get("version", str(PROTOCOL_VERSION))
+    if version != str(PROTOCOL_VERSION):
+        raise TalkerError(
+            f"this server speaks version {PROTOCOL_VERSION} of the protocol, not {describe_value(version)}: "
+            f"connect with ?version={PROTOCOL_VERSION}, or use a client of the server's release"
+        )
+    frames = query.get("frames", FRAME_FORMATS[0])
+    if frames not in FRAME_FORMATS:
+        raise TalkerError(
+            f"frames={describe_value(frames)} is no format of frames: ask for {' or '.join(FRAME_FORMATS)}"
+        )
+    return frames
 
 
 def parse_text(text: str) -> dict[str, Any]:
     """Parse a client's text message.
 
     Returns:
-        The message, its "type" one of MESSAGE_TYPES and its epoch, rate, seed and count within their ranges.
+        The message, its "type" one of MESSAGE_TYPES and its fields as CLIENT_MESSAGES has them.
 
     Raises:
         TalkerError: if the text is not such a message.
@@ -55,19 +163,25 @@ def parse_text(text: str) -> dict[str, Any]:
     try:
         message = json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError):
-        raise TalkerError("a text is not JSON: send objects as docs/web.md describes them") from None
-    if not isinstance(message, dict) or message.get("type") not in MESSAGE_TYPES:
+        raise TalkerError("a text is not JSON: send objects as docs/websocket.md describes them") from None
+    kind = message.get("type") if isinstance(message, dict) else None
+    if not isinstance(kind, str) or kind not in CLIENT_MESSAGES:
         raise TalkerError(f"a text message has an unknown type: send one of {', '.join(MESSAGE_TYPES)}")
-    kind = message["type"]
-    if kind in _TYPES_WITH_EPOCH:
-        check_int(message, "epoch", 0, MAX_EPOCH)
-    if kind == "start":
-        check_int(message, "rate", MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
-        if message.get("seed") is not None:
-            check_int(message, "seed", *SEED_RANGE)
-    if kind == "seen":
-        check_int(message, "count", 0, _MAX_COUNT)
+    for name, spec in CLIENT_MESSAGES[kind].items():
+        if isinstance(spec, NameField):
+            _check_name(message, name)
+        elif spec.required or message.get(name) is not None:
+            check_int(message, name, spec.low, spec.high)
     return message
+
+
+def _check_name(message: dict[str, Any], name: str) -> None:
+    value = message.get(name)
+    if value is not None and not (isinstance(value, str) and SESSION_NAME.fullmatch(value)):
+        raise TalkerError(
+            f"{name} is {describe_value(value)}: send a name of 1 to 64 letters, digits, points, hyphens and "
+            "underscores"
+        )
 
 
 def _reject_constant(name: str) -> NoReturn:
@@ -196,7 +310,7 @@ def encode_vertices(
     scale = max(float(np.abs(offsets).max(initial=0.0)), 1e-9) / 32767
     return (
         HEADER.pack(VERTICES, epoch, IDLE if idle else 0, index, time, model_ms, wait_ms, dropped)
-        + struct.pack("<f", scale)
+        + _SCALE.pack(scale)
         + np.round(offsets / scale).astype("<i2").tobytes()
     )
 
@@ -210,3 +324,74 @@ def encode_audio(epoch: int, time: float, samples: npt.NDArray[np.int16]) -> byt
         samples: (n,), mono, at SAMPLE_RATE.
     """
     return HEADER.pack(AUDIO, epoch, 0, 0, time, 0.0, 0.0, 0) + np.asarray(samples, "<i2").tobytes()
+
+
+def move_to_timeline(message: bytes, epoch: int, time: float) -> bytes:
+    """Return a binary message of the server with another epoch and time.
+
+    Args:
+        message: Of any kind.
+        epoch: Number of the client's timeline, 0..255.
+        time: Seconds on it.
+    """
+    kind, _, flags, index, _, model_ms, wait_ms, dropped = HEADER.unpack_from(message)
+    return HEADER.pack(kind, epoch, flags, index, time, model_ms, wait_ms, dropped) + message[HEADER.size :]
+
+
+def message_time(message: bytes) -> tuple[int, float]:
+    """Return epoch and time of a binary message of the server.
+
+    Args:
+        message: Of any kind.
+    """
+    header = HEADER.unpack_from(message)
+    return header[1], header[4]
+
+
+def fade_to_rest(message: bytes, fraction: float) -> bytes:
+    """Return an idle frame nearer to the rest pose.
+
+    Args:
+        message: A frame; audio is not one.
+        fraction: Of its pose that is left, 0..1.
+    """
+    kind, epoch, _, index, time, *numbers = HEADER.unpack_from(message)
+    header = HEADER.pack(kind, epoch, IDLE, index, time, *numbers)
+    if kind == VERTICES:
+        (scale,) = _SCALE.unpack_from(message, HEADER.size)
+        return header + _SCALE.pack(fraction * scale) + message[HEADER.size + _SCALE.size :]
+    values = np.frombuffer(message, "<f4", offset=HEADER.size)
+    weights = np.float32(fraction) * values[: len(ARKIT_NAMES)]
+    return header + weights.astype("<f4").tobytes() + values[len(ARKIT_NAMES) :].tobytes()
+
+
+def to_json(message: bytes) -> str:
+    """Return a binary message of the server as JSON, for clients that ask for that.
+
+    Numbers have six decimals; where there are many, they are the base64 of little-endian int16.
+
+    Args:
+        message: Of any kind.
+    """
+    kind, epoch, flags, index, time, model_ms, wait_ms, dropped = HEADER.unpack_from(message)
+    if kind == AUDIO:
+        samples = base64.b64encode(message[HEADER.size :]).decode()
+        fields = {"epoch": epoch, "time": round(time, 6), "rate": SAMPLE_RATE, "samples": samples}
+        return json.dumps({"type": "audio", **fields})
+    fields = {
+        "epoch": epoch,
+        "index": index,
+        "time": round(time, 6),
+        "speaking": bool(flags & SPEAKING),
+        "idle": bool(flags & IDLE),
+        "model_ms": round(model_ms, 3),
+        "wait_ms": round(wait_ms, 3),
+        "dropped": dropped,
+    }
+    if kind == VERTICES:
+        (fields["scale"],) = _SCALE.unpack_from(message, HEADER.size)
+        fields["offsets"] = base64.b64encode(message[HEADER.size + _SCALE.size :]).decode()
+        return json.dumps({"type": "vertices", **fields})
+    values = [round(value, 6) for value in np.frombuffer(message, "<f4", offset=HEADER.size).tolist()]
+    fields |= {"weights": values[: len(ARKIT_NAMES)], "head": values[len(ARKIT_NAMES) :]}
+    return json.dumps({"type": "frame", **fields})

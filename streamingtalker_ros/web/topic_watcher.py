@@ -198,7 +198,10 @@ class TopicWatcher:
             if self._node is None:
                 self._node = self._subscribe()
             subscription.send_text(
-                type="watching", topic=self._node.resolve_name("face_motion"), domain=self._node.domain
+                type="watching",
+                topic=self._node.resolve_name("face_motion"),
+                domain=self._node.domain,
+                session=None,
             )
         except TalkerError as error:
             subscription.send_text(type="error", text=str(error))

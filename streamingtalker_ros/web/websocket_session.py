@@ -28,7 +28,7 @@ from streamingtalker_ros.web.limits import TokenBucket
 
 if TYPE_CHECKING:
     from streamingtalker_ros.web.app import WebContext
-    from streamingtalker_ros.web.topic_watcher import TopicSubscription
+    from streamingtalker_ros.web.shared_sessions import SharedChannel, Subscription
     from streamingtalker_ros.web.voice_stream import VoiceStream
 
 MAX_QUEUED_TEXTS = 64
@@ -58,13 +58,17 @@ class WebSocketSession:
     Args:
         context: shared state of the server.
         socket: an accepted WebSocket.
+        frame_format: of the frames that are sent, one of `protocol.FRAME_FORMATS`.
 
     Attributes:
         dropped: frames that were not sent because the browser had not acknowledged enough earlier ones.
     """
 
-    def __init__(self, context: WebContext, socket: WebSocket) -> None:
+    def __init__(
+        self, context: WebContext, socket: WebSocket, frame_format: str = protocol.FRAME_FORMATS[0]
+    ) -> None:
         self.dropped = 0
+        self._is_json = frame_format == "json"
         self._context = context
         self._socket = socket
         self._loop = asyncio.get_running_loop()
@@ -72,7 +76,8 @@ class WebSocketSession:
         self._texts: deque[str] = deque()
         self._wakeup = asyncio.Event()
         self._stream: VoiceStream | None = None
-        self._subscription: TopicSubscription | None = None
+        self._subscription: Subscription | None = None
+        self._shared: SharedChannel | None = None
         self._sent = self._acknowledged = 0  # frames
         self._skipped = 0  # under overload, by streams that were closed
         self._behind_since: float | None = None
@@ -85,6 +90,7 @@ class WebSocketSession:
             _MAX_AUDIO_RATE, limits.burst_seconds
         )  # kept over restarts: a new start does not refill it
         self._rate: int | None = None  # of the audio, Hz
+        self._started: tuple[int, int] | None = None  # epoch and rate of the last start
         self._last_message: float | None = None  # when it arrived
         self._budget = context.guard.connection(socket.client).use.budget
         self._handoff_lock = threading.Lock()
@@ -170,6 +176,8 @@ class WebSocketSession:
             )
         self._context.metrics.audio_seconds += len(samples) / self._rate
         self._stream.push_audio(epoch, samples)
+        if self._shared is not None:
+            self._shared.push_audio(epoch, samples)
 
     def _check_text_rate(self) -> None:
         if not self._text_bucket.take():
@@ -190,10 +198,9 @@ class WebSocketSession:
         if kind == "seen":
             self._acknowledged = min(message["count"], self._sent)
         elif kind == "watch":
-            self._release()
-            self._subscription = self._context.watcher.open(
-                self.deliver_threadsafe, self.send_json_threadsafe, message["epoch"]
-            )
+            self._watch(message["epoch"], message.get("session"))
+        elif kind == "share":
+            self._share(message.get("session"))
         elif kind == "pause":
             self._unsubscribe()
             if self._stream is not None:
@@ -204,16 +211,46 @@ class WebSocketSession:
 
     def _post_to_stream(self, kind: str, message: dict[str, Any]) -> None:
         if self._stream is None:
-            self._stream = self._context.worker.open(self.deliver_threadsafe, self._send_error_threadsafe)
+            self._stream = self._context.worker.open(self._deliver_own, self._send_error_threadsafe)
         if kind == "set":
             self._stream.set_controls(message)
         elif kind == "start":
             self._rate = message["rate"]
             self._stream.start(message["epoch"], message["rate"], message.get("seed"))
+            self._started = (message["epoch"], message["rate"])
+            if self._shared is not None:
+                self._shared.start(*self._started)
         elif kind == "rest":
             self._stream.end_audio(message["epoch"])
         else:
             self._stream.interrupt(message["epoch"])
+
+    def _watch(self, epoch: int, session: str | None) -> None:
+        if session is not None and self._shared is not None and self._shared.name == session:
+            raise TalkerError(f"this session is shared as {session!r} itself: watch another one")
+        self._release_stream()
+        watcher, shared_sessions = self._context.watcher, self._context.shared_sessions
+        if session is None:
+            self._subscription = watcher.open(self.deliver_threadsafe, self.send_json_threadsafe, epoch)
+        else:
+            self._subscription = shared_sessions.watch(
+                session, self.deliver_threadsafe, self.send_json_threadsafe, epoch
+            )
+
+    def _share(self, session: str | None) -> None:
+        """Share this session under a name, or no more."""
+        if self._shared is not None and self._shared.name == session:
+            return
+        self._unshare()
+        if session is not None:
+            self._shared = self._context.shared_sessions.share(session)
+            if self._started is not None:
+                self._shared.start(*self._started)
+
+    def _unshare(self) -> None:
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
 
     def _unsubscribe(self) -> None:
         if self._subscription is not None:
@@ -221,12 +258,16 @@ class WebSocketSession:
             self._subscription = None
 
     def _release(self) -> None:
+        self._release_stream()
+        self._unshare()
+
+    def _release_stream(self) -> None:
         self._unsubscribe()
         if self._stream is not None:
             self._context.worker.close(self._stream)
             self._skipped += self._stream.session.statistics.dropped
             self._stream = None
-            self._rate = None
+            self._rate = self._started = None
 
     # ------------------------------------------------------------------------------------------------ sending
 
@@ -242,6 +283,13 @@ class WebSocketSession:
             self._handoff += messages[: self._context.max_unacknowledged_frames + 1 - len(self._handoff)]
         if not is_scheduled:
             self._call_soon(self._take_handoff)
+
+    def _deliver_own(self, messages: list[bytes]) -> None:
+        """Queue frames of this session's stream, and pass them to its watchers; in the worker's thread."""
+        self.deliver_threadsafe(messages)
+        shared = self._shared
+        if shared is not None:
+            shared.push_frames(messages)
 
     def send_json_threadsafe(self, **fields: Any) -> None:
         """Queue a text message; may be called from any thread."""
@@ -291,7 +339,10 @@ class WebSocketSession:
                 else:
                     message = self._frames.popleft()
                     self._sent += 1
-                    await self._socket.send_bytes(message)
+                    if self._is_json:
+                        await self._socket.send_text(protocol.to_json(message))
+                    else:
+                        await self._socket.send_bytes(message)
                     self._context.metrics.count_frame(message, self._subscription is not None)
 
     async def _run_timer(self) -> None:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -25,15 +26,20 @@ from streamingtalker_ros.web.server import Server
 ACKNOWLEDGE_EVERY = 10  # frames
 PACKET_SECONDS = 0.02
 TIMEOUT_S = 20.0
+JSON_KINDS = {"frame": protocol.FACE, "vertices": protocol.VERTICES, "audio": protocol.AUDIO}
 
 
 @contextlib.contextmanager
 def running_server(
-    talker: TalkerProtocol, host: str = "127.0.0.1", domain: int | None = None, **limits: Any
+    talker: TalkerProtocol,
+    host: str = "127.0.0.1",
+    domain: int | None = None,
+    origins: Iterable[str] = (),
+    **limits: Any,
 ) -> Iterator[Server]:
     """A server in this process while the block runs; `limits`: those that differ from the defaults."""
     context = WebContext(talker, Limits(**limits), domain=domain, warn=lambda message: None)
-    with Server(context, host, 0).background() as server:
+    with Server(context, host, 0, origins=origins).background() as server:
         yield server
 
 
@@ -47,6 +53,7 @@ class WebClient:
         origin: value of the header Origin; by default that of the server's page.
         headers: further headers of the handshake.
         source: address of this machine to connect from.
+        query: of the address, such as version=1.
 
     Attributes:
         frames: face and vertex frames received, as `decode_message` gives them.
@@ -65,6 +72,7 @@ class WebClient:
         origin: str | None = "",
         headers: dict[str, str] | None = None,
         source: str = "127.0.0.1",
+        query: str = "",
     ) -> None:
         self.frames: list[dict[str, Any]] = []
         self.audio: list[dict[str, Any]] = []
@@ -77,7 +85,7 @@ class WebClient:
         self._condition = threading.Condition()
         self._exit_stack = contextlib.ExitStack()
         connection = connect(
-            server.origin.replace("http", "ws") + "/socket",
+            server.origin.replace("http", "ws") + "/socket" + (f"?{query}" if query else ""),
             origin=server.origin if origin == "" else origin,  # pyright: ignore[reportArgumentType], a NewType
             additional_headers=headers,
             max_size=None,
@@ -92,17 +100,19 @@ class WebClient:
         count = 0
         try:
             for message in self.socket:
+                text: dict[str, Any] = json.loads(message) if isinstance(message, str) else {}
+                is_text = isinstance(message, str) and text["type"] not in JSON_KINDS
                 with self._condition:
-                    if isinstance(message, str):
-                        self.texts.append(json.loads(message))
+                    if is_text:
+                        self.texts.append(text)
                     else:
-                        decoded = decode_message(message)
+                        decoded = decode_message(message) if isinstance(message, bytes) else decode_json(text)
                         if decoded["kind"] == protocol.AUDIO:
                             self.audio.append(decoded)
                         else:
                             self._add_frame(decoded)
                     self._condition.notify_all()
-                if isinstance(message, bytes):
+                if not is_text:
                     count += 1
                     if self._acknowledges and count % ACKNOWLEDGE_EVERY == 0:
                         self.send(type="seen", count=count)
@@ -201,6 +211,20 @@ class WebClient:
         traceback: TracebackType | None,
     ) -> None:
         self.disconnect()
+
+
+def decode_json(fields: dict[str, Any]) -> dict[str, Any]:
+    """A frame or audio message in JSON, as `decode_message` gives the binary one."""
+    message = {**fields, "kind": JSON_KINDS[fields["type"]], "arrival": time.monotonic()}
+    for name in ("weights", "head"):
+        if name in fields:
+            message[name] = np.array(fields[name], np.float32)
+    if "offsets" in fields:
+        offsets = np.frombuffer(base64.b64decode(fields["offsets"]), "<i2")
+        message["offsets"] = fields["scale"] * offsets.reshape(-1, 3)
+    if "samples" in fields:
+        message["samples"] = np.frombuffer(base64.b64decode(fields["samples"]), "<i2")
+    return message
 
 
 def decode_message(data: bytes) -> dict[str, Any]:
