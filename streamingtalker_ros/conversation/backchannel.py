@@ -2,15 +2,16 @@
 """Decides when a listener gives feedback: at regions of low pitch and in pauses of the partner's speech.
 
 Low pitch: Ward and Tsukahara 2000, "Prosodic features which cue back-channel responses in English and
-Japanese": after a region of pitch below the 26th percentile of the speaker's, which lasts 110 ms, after 700 ms
-of speech, with no feedback in the last 800 ms, feedback follows 700 ms later. Pauses: Dittmann and Llewellyn
-1968, "Relationship between vocalizations and head nods as listener responses": nods follow the ends of
-phrases. The rule allows more feedback than people like to see of a robot, so a refractory time and chance
-thin it out.
+Japanese": after a region of pitch below the 26th percentile of the speaker's, which lasts 110 ms, after 700
+ms of speech, with no feedback in the last 800 ms, feedback follows 700 ms later. Pauses: Dittmann and
+Llewellyn 1968, "Relationship between vocalizations and head nods as listener responses": nods follow the
+ends of phrases. The rule allows more feedback than people like to see of a robot, so a refractory time and
+chance thin it out.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -45,8 +46,10 @@ NOD_PROBABILITY: Final = 0.75
 """Of a cue outside of the refractory time."""
 
 _MIN_PITCH_BLOCKS: Final = 100  # voiced blocks before the percentile counts
+_PERCENTILE_BLOCKS: Final = 8  # after which the percentile is computed again
 _MAX_UNVOICED_BLOCKS: Final = 4  # within a region of low pitch
 _BINS_PER_OCTAVE: Final = 48  # of the histogram of pitch: quarter tones
+_MAX_WEIGHT: Final = 1e6
 _HALF_LIFE_BLOCKS: Final = 3000  # voiced blocks after which a pitch counts half
 
 
@@ -78,12 +81,13 @@ class PitchPercentile:
     def __init__(self) -> None:
         octaves = np.log2(PITCH_RANGE_HZ[1] / PITCH_RANGE_HZ[0])
         self._counts = np.zeros(int(np.ceil(octaves * _BINS_PER_OCTAVE)) + 1)
-        self._decay = 0.5 ** (1.0 / _HALF_LIFE_BLOCKS)
+        self._growth = 2.0 ** (1.0 / _HALF_LIFE_BLOCKS)  # newer pitch weighs more than what was before
         self.reset()
 
     def reset(self) -> None:
         """Forget the voice."""
         self._counts[:] = 0.0
+        self._weight = 1.0
         self._blocks = 0
 
     def add(self, pitch_hz: float) -> None:
@@ -92,9 +96,12 @@ class PitchPercentile:
         Args:
             pitch_hz: Hz.
         """
-        position = int(_BINS_PER_OCTAVE * np.log2(pitch_hz / PITCH_RANGE_HZ[0]))
-        self._counts *= self._decay
-        self._counts[min(max(position, 0), len(self._counts) - 1)] += 1.0
+        position = int(_BINS_PER_OCTAVE * math.log2(pitch_hz / PITCH_RANGE_HZ[0]))
+        self._counts[min(max(position, 0), len(self._counts) - 1)] += self._weight
+        self._weight *= self._growth
+        if self._weight > _MAX_WEIGHT:
+            self._counts /= self._weight
+            self._weight = 1.0
         self._blocks += 1
 
     def value(self, percent: float) -> float:
@@ -131,6 +138,7 @@ class CueDetector:
         self.time_s = 0.0
         self.phrases = 0
         self._blocks = 0
+        self._low_hz = 0.0
         self._low_blocks = self._unvoiced_blocks = 0  # of the region of low pitch
         self._speech_s = 0.0  # s of the phrase, or of the one before the pause
         self._is_in_phrase = False
@@ -145,14 +153,15 @@ class CueDetector:
             The cues that they complete.
         """
         cues: list[Cue] = []
-        low_hz = self._percentile.value(LOW_PITCH_PERCENTILE)
         for pitch_hz, power_db in zip(blocks.pitch_hz.tolist(), blocks.power_db.tolist(), strict=True):
+            if self._blocks % _PERCENTILE_BLOCKS == 0:
+                self._low_hz = self._percentile.value(LOW_PITCH_PERCENTILE)
             is_voice = self.voice.update(pitch_hz, power_db)
             self._blocks += 1
             self.time_s = self._blocks * BLOCK_S
             if is_voice and pitch_hz > 0.0:
                 self._percentile.add(pitch_hz)
-            if self._ends_low_pitch(pitch_hz if is_voice else 0.0, low_hz):
+            if self._ends_low_pitch(pitch_hz if is_voice else 0.0):
                 cues.append(Cue(CueKind.LOW_PITCH, self.time_s, self.time_s + FEEDBACK_DELAY_S))
             if self._ends_phrase(is_voice):
                 self.phrases += 1
@@ -160,9 +169,9 @@ class CueDetector:
                     cues.append(Cue(CueKind.PAUSE, self.time_s, self.time_s))
         return cues
 
-    def _ends_low_pitch(self, pitch_hz: float, low_hz: float) -> bool:
+    def _ends_low_pitch(self, pitch_hz: float) -> bool:
         """Add a block to the region of low pitch; return whether it makes the region long enough."""
-        if 0.0 < pitch_hz < low_hz:
+        if 0.0 < pitch_hz < self._low_hz:
             self._low_blocks += 1
             self._unvoiced_blocks = 0
             is_long_enough = self._low_blocks == round(LOW_PITCH_S / BLOCK_S)

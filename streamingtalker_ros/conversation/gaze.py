@@ -161,6 +161,11 @@ class GazeController:
         self._state = GazeState()
 
     @property
+    def has_target(self) -> bool:
+        """Whether there is a target."""
+        return self._state.command is not None
+
+    @property
     def is_active(self) -> bool:
         """Whether there is a target, or eyes and head have not returned yet."""
         state = self._state

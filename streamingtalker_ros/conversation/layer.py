@@ -7,6 +7,8 @@ head points. While nobody uses a part, it costs nothing and no bit of a frame ch
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
@@ -19,8 +21,14 @@ from streamingtalker_ros.conversation.commands import (
 )
 from streamingtalker_ros.conversation.frame import FrameContext, FramePose, LayerPart
 from streamingtalker_ros.conversation.gaze import GazeController
+from streamingtalker_ros.conversation.listening import ATTENTION_S, PartnerListener
 from streamingtalker_ros.conversation.neck import NeckLimits
 from streamingtalker_ros.errors import TalkerError
+
+PARTNER_POINT_M: Final = (1.5, 0.0, 0.0)
+"""Metres in the axes of the face: where a partner stands that the gaze has no target for."""
+
+_PARTNER: Final = LookAt(PARTNER_POINT_M, timeout_s=ATTENTION_S, aversion=True)
 
 
 class ConversationLayer:
@@ -29,14 +37,14 @@ class ConversationLayer:
     Attributes:
         emotion: Emotion; None until a builder provides it.
         gestures: Head gestures; likewise.
-        listening: Reactions to the partner's voice; likewise.
+        listening: Reactions to the partner's voice.
         gaze: Gaze.
     """
 
     def __init__(self) -> None:
         self.emotion: LayerPart | None = None
         self.gestures: LayerPart | None = None
-        self.listening: LayerPart | None = None
+        self.listening = PartnerListener()
         self.gaze = GazeController()
 
     @property
@@ -62,7 +70,9 @@ class ConversationLayer:
                 self.gaze.look_at(command)
             case NeckLimits():
                 self.gaze.limits = command
-            case Express() | Gesture() | PartnerAudio():
+            case PartnerAudio():
+                self.listening.hear(command.pcm)
+            case Express() | Gesture():
                 raise TalkerError(f"{type(command).__name__} is not available yet")
 
     def reset(self) -> None:
@@ -103,6 +113,8 @@ class ConversationLayer:
             rotation: (3,) rotation vector of the head in rad.
             context: Of the frame.
         """
+        if self.listening.is_attending and not self.gaze.has_target:
+            self.gaze.look_at(_PARTNER)
         if self.gaze.is_active or context.modulation.is_thinking:
             return _step([self.gaze], weights, rotation, context)
         return weights, rotation

@@ -8,6 +8,7 @@ glide. The floor is the least power of the last seconds (minimum statistics, Mar
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from typing import Final
@@ -110,7 +111,7 @@ class VoiceActivityDetector:
         """Add the pitch of a block, NaN if it is not voiced."""
         self._pitches.append(semitones)
         points = list(self._pitches)
-        steps = [after - before for before, after in zip(points, points[1:], strict=False)]
+        steps = [after - before for before, after in itertools.pairwise(points)]
         total = abs(sum(steps))
         low, high = _GLIDE_RANGE
         evidence = 0

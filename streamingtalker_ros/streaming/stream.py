@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.pcm import as_mono_float32
 from streamingtalker_ros.config_files import describe
-from streamingtalker_ros.conversation.commands import ConversationCommand, LookAt
+from streamingtalker_ros.conversation.commands import ConversationCommand, LookAt, PartnerAudio
 from streamingtalker_ros.conversation.layer import ConversationLayer
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.protocol import BlendshapeFrame
@@ -164,6 +164,26 @@ class Stream(NotCopyable):
             TalkerError: If the point is not three finite numbers, or has no direction.
         """
         self.apply(LookAt(point, aversion=aversion))
+
+    def hear_partner(self, pcm: np.ndarray) -> None:
+        """Hear the partner: the face attends to the voice, and does not move its mouth to it.
+
+        Each frame hears as much of this audio as it lasts, in order; where nothing is left it hears silence.
+        Pass it along with the audio of the face, of which silence is enough.
+
+        Args:
+            pcm: (n,) floats, mono, 16 kHz, in -1..1, which continue the partner's audio before; values that
+                are not finite count as silence.
+
+        Raises:
+            TalkerError: If the array is not one-dimensional floats, or ten minutes wait for their frames.
+        """
+        self.apply(PartnerAudio(as_mono_float32(pcm)))
+
+    @property
+    def partner_voice_s(self) -> float:
+        """Seconds since the partner's voice began, as of the newest frame; 0 while the partner is silent."""
+        return self.conversation.listening.partner_voice_s
 
     @property
     def mouth_at_rest(self) -> npt.NDArray[np.float32]:

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who speaks: the face, its partner, both or nobody; and when a partner interrupts.
+
+Silences below 200 ms belong to a turn, as is customary: closures of stops are shorter (Heldner and Edlund
+2010, "Pauses, gaps and overlaps in conversations").
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+PAUSE_S: Final = 0.2
+"""s of silence that belong to the face's turn; those of the partner's belong to its voice already."""
+
+INTERRUPTION_S: Final = 0.2
+"""s of the partner's voice, while the face speaks, that interrupt it."""
+
+
+class DialogueState(IntEnum):
+    """Who speaks; the numbers are those of the message DialogueState."""
+
+    IDLE = 0
+    LISTENING = 1
+    SPEAKING = 2
+    OVERLAP = 3
+
+
+class TurnTaking:
+    """State of the dialogue, advanced once a frame.
+
+    Attributes:
+        state: Who speaks.
+        is_interrupted: Whether the partner has spoken into the face's turn for `INTERRUPTION_S`.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Return to the state in which nobody speaks."""
+        self.state = DialogueState.IDLE
+        self.is_interrupted = False
+        self._own_silence_s = PAUSE_S
+
+    def end_own_turn(self) -> None:
+        """End the face's turn at once, without waiting for a pause."""
+        self._own_silence_s = PAUSE_S
+        self.is_interrupted = False
+
+    def step(self, own_voice: bool, partner_voice_s: float, seconds: float) -> DialogueState:
+        """Advance by one frame.
+
+        Args:
+            own_voice: Whether the face speaks in the frame.
+            partner_voice_s: s since the partner's present voice began; 0 without one.
+            seconds: Duration of the frame.
+
+        Returns:
+            The new state.
+        """
+        self._own_silence_s = 0.0 if own_voice else self._own_silence_s + seconds
+        speaks, listens = self._own_silence_s < PAUSE_S, partner_voice_s > 0.0
+        self.state = DialogueState(DialogueState.SPEAKING * speaks + DialogueState.LISTENING * listens)
+        self.is_interrupted = self.state is DialogueState.OVERLAP and partner_voice_s >= INTERRUPTION_S
+        return self.state
