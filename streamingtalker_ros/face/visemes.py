@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Visemes from ARKit weights: the 15 of Oculus LipSync (OVR), and other sets by their names.
 
-Each viseme has a pose of the mouth, `VISEME_POSES`, at the size that the shapes have in fluent speech. The
-weights of a frame are those, none negative, whose sum of poses comes nearest to the frame's mouth: ridge
-regression with non-negative weights. They sum to 1 at most; `sil`, the mouth at rest, has what is missing
-to 1. What a mouth looks like does not say which sound it makes: visemes that look alike, such as DD and nn,
-share their weight.
+Each viseme has a pose of the mouth, `VISEME_POSES` (from formats/shape_names.json), at the size that the
+shapes have in fluent speech. The weights of a frame are those, none negative, whose sum of poses comes
+nearest to the frame's mouth: ridge regression with non-negative weights. They sum to 1 at most; `sil`, the
+mouth at rest, has what is missing to 1. What a mouth looks like does not say which sound it makes: visemes
+that look alike, such as DD and nn, share their weight.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.formats.names import pose_shapes
 
 OCULUS_VISEMES: Final[tuple[str, ...]] = (
     "sil",
@@ -37,66 +38,15 @@ OCULUS_VISEMES: Final[tuple[str, ...]] = (
 )
 """The visemes of Oculus LipSync in its order: `sil` is silence, capitals are consonants."""
 
-_POSES: Final[dict[str, dict[str, float]]] = {
-    "sil": {},
-    "PP": {
-        "jawOpen": 0.13,
-        "mouthClose": 0.13,
-        "mouthPress": 0.32,
-        "mouthRollLower": 0.08,
-        "mouthRollUpper": 0.08,
-        "mouthShrugUpper": 0.08,
-    },
-    "FF": {"jawOpen": 0.05, "mouthRollLower": 0.40, "mouthUpperUp": 0.16},
-    "TH": {"jawOpen": 0.10, "tongueOut": 0.15, "mouthLowerDown": 0.05},
-    "DD": {"jawOpen": 0.17, "mouthStretch": 0.05, "mouthLowerDown": 0.15, "mouthUpperUp": 0.08},
-    "kk": {"jawOpen": 0.26, "mouthStretch": 0.06, "mouthLowerDown": 0.04, "mouthUpperUp": 0.04},
-    "CH": {
-        "jawOpen": 0.17,
-        "mouthFunnel": 0.22,
-        "mouthPucker": 0.10,
-        "mouthLowerDown": 0.22,
-        "mouthUpperUp": 0.15,
-    },
-    "SS": {
-        "jawOpen": 0.10,
-        "mouthSmile": 0.05,
-        "mouthStretch": 0.06,
-        "mouthLowerDown": 0.28,
-        "mouthUpperUp": 0.18,
-    },
-    "nn": {"jawOpen": 0.18, "mouthSmile": 0.03, "mouthLowerDown": 0.04},
-    "RR": {"jawOpen": 0.10, "mouthPucker": 0.18, "mouthFunnel": 0.10},
-    "aa": {"jawOpen": 0.50, "mouthLowerDown": 0.20, "mouthUpperUp": 0.12},
-    "E": {
-        "jawOpen": 0.40,
-        "mouthSmile": 0.12,
-        "mouthStretch": 0.12,
-        "mouthLowerDown": 0.26,
-        "mouthUpperUp": 0.17,
-    },
-    "ih": {
-        "jawOpen": 0.28,
-        "mouthSmile": 0.22,
-        "mouthStretch": 0.20,
-        "mouthDimple": 0.05,
-        "mouthLowerDown": 0.22,
-        "mouthUpperUp": 0.15,
-    },
-    "oh": {"jawOpen": 0.35, "mouthFunnel": 0.12, "mouthPucker": 0.15, "mouthLowerDown": 0.07},
-    "ou": {"jawOpen": 0.06, "mouthPucker": 0.33, "mouthLowerDown": 0.04},
-}
 
-
-def _pose(shapes: dict[str, float]) -> npt.NDArray[np.float32]:
+def _pose(viseme: str) -> npt.NDArray[np.float32]:
     weights = np.zeros(len(ARKIT_NAMES), np.float32)
-    for name, weight in shapes.items():
-        for full_name in (name,) if name in INDEX else (f"{name}Left", f"{name}Right"):
-            weights[INDEX[full_name]] = weight
+    for name, weight in pose_shapes(viseme).items():
+        weights[INDEX[name]] = weight
     return weights
 
 
-VISEME_POSES: Final[npt.NDArray[np.float32]] = np.stack([_pose(_POSES[name]) for name in OCULUS_VISEMES])
+VISEME_POSES: Final[npt.NDArray[np.float32]] = np.stack([_pose(name) for name in OCULUS_VISEMES])
 """(15, 52) ARKit weights of each viseme of `OCULUS_VISEMES`."""
 
 # Shapes that tell visemes apart count more than the jaw, which moves most and tells least.

@@ -18,8 +18,8 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.formats.gltf_document import GltfDocument
 from streamingtalker_ros.face.formats.gltf_scene import GltfScene, MeshInstance
+from streamingtalker_ros.face.formats.gltf_targets import TargetDrivers, find_target_drivers, target_names
 from streamingtalker_ros.face.formats.imported_mesh import ImportedMesh
-from streamingtalker_ros.face.formats.names import select_names
 from streamingtalker_ros.face.rig import DEFAULT_COLOR
 
 _TRIANGLES = 4  # the drawing mode
@@ -89,8 +89,8 @@ class _Reader:
         self._vertex_colors: list[npt.NDArray[np.floating]] = []
         self._head_weights: list[npt.NDArray[np.float32]] = []
         self._follows: list[npt.NDArray[np.float32] | None] = []
-        self._targets: list[tuple[str, int, npt.NDArray[np.float32]]] = []
-        self._labels: dict[str, None] = {}  # of all morph targets
+        self._targets: list[tuple[dict[str, float], int, npt.NDArray[np.float32]]] = []
+        self._drivers: TargetDrivers = find_target_drivers(self._document.tree)
         self._unnamed: list[tuple[str, int]] = []  # meshes whose targets have no names
         self._count = 0  # vertices of the primitives read so far
 
@@ -114,15 +114,22 @@ class _Reader:
             raise TalkerError(
                 f"{self._path} holds no triangle mesh: export the face with its mesh and shape keys"
             )
-        if self._unnamed and not self._labels:
+        if self._unnamed and not self._drivers.labels:
             name, count = self._unnamed[0]
             raise TalkerError(
                 f"{self._path}: mesh {name[:80]} has {count} morph targets but no names for them "
                 "(mesh.extras.targetNames): export shape keys with their names"
             )
         deltas = np.zeros((len(ARKIT_NAMES), self._count, 3), np.float32)
-        for name, start, delta in self._targets:  # face, lashes and teeth may each have a target of one name
-            deltas[INDEX[name], start : start + len(delta)] += delta
+        for (
+            factors,
+            start,
+            delta,
+        ) in self._targets:  # face, lashes and teeth may each have a target of one name
+            for name, factor in factors.items():
+                deltas[INDEX[name], start : start + len(delta)] += (
+                    delta if factor == 1.0 else np.float32(factor) * delta
+                )
         vertices = np.concatenate(self._vertices)
         if not (np.abs(vertices) < _MAX_COORDINATE_M).all():
             raise TalkerError(
@@ -133,7 +140,9 @@ class _Reader:
             np.concatenate(self._faces),
             np.nan_to_num(np.concatenate(self._vertex_colors)),
             deltas,
-            tuple(self._labels),
+            self._drivers.labels,
+            self._drivers.shapes,
+            self._drivers.unused,
             parts,
             rigs[0] if len(rigs) == 1 and isinstance(rigs[0], dict) else {},
             self._follows[0] if len(self._follows) == 1 else None,
@@ -214,14 +223,14 @@ class _Reader:
         """Collect the displacements of the targets with ARKit names."""
         targets = primitive.get("targets") or []
         labels = target_names(instance.mesh) or target_names(primitive)
-        if len(labels) < len(targets):
+        if len(labels) < len(targets) and not self._drivers.is_bound(instance.index):
             self._unnamed.append((instance.name, len(targets)))
             return
-        labels = labels[: len(targets)]
-        self._labels.update(dict.fromkeys(labels))
-        selected = select_names(labels)
-        for label, target in zip(labels, targets, strict=True):
-            if label not in selected or "POSITION" not in target:
+        selected = self._drivers.select(instance.index, labels, len(targets))
+        for k, target in enumerate(targets):
+            label = labels[k] if k < len(labels) else str(k)
+            factors = selected.get(k, {})
+            if "POSITION" not in target or not (factors or label in self._drivers.empty):
                 continue
             size = self._document.accessor_size(target["POSITION"])
             if size != num_vertices:
@@ -235,7 +244,7 @@ class _Reader:
                     raise TalkerError(
                         f"{self._path}: target {label[:80]} is not finite or beyond 1000 km: export it again"
                     )
-                self._targets.append((selected[label], self._count, delta.astype(np.float32)))
+                self._targets.append((factors, self._count, delta.astype(np.float32)))
 
     def _colors(self, primitive: dict[str, Any], count: int) -> npt.NDArray[np.floating]:
         """(count, 3) sRGB: vertex colours times the material's, or the material's alone."""
@@ -261,16 +270,6 @@ def _extras(thing: dict[str, Any]) -> dict[str, Any]:
     """`extras` of a mesh or primitive; empty unless it is an object, since glTF allows any JSON type."""
     extras = thing.get("extras")
     return extras if isinstance(extras, dict) else {}
-
-
-def target_names(thing: dict[str, Any]) -> list[str]:
-    """The names of morph targets in the `extras` of a mesh or a primitive; none if it has none.
-
-    Args:
-        thing: JSON object of the mesh or the primitive.
-    """
-    names = _extras(thing).get("targetNames")
-    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _transform(points: npt.NDArray[Any], matrices: npt.NDArray[np.float64]) -> npt.NDArray[np.floating]:

@@ -22,11 +22,10 @@ import numpy.typing as npt
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.default_head.stored import default_rig
-from streamingtalker_ros.face.formats.gltf import target_names
 from streamingtalker_ros.face.formats.gltf_document import GltfDocument
 from streamingtalker_ros.face.formats.gltf_scene import GltfScene
+from streamingtalker_ros.face.formats.gltf_targets import find_target_drivers, target_names
 from streamingtalker_ros.face.formats.gltf_writer import encode_container, write_glb
-from streamingtalker_ros.face.formats.names import select_names
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import matrix_to_quaternion, ros_to_y_up, rotation_matrix
 
@@ -93,8 +92,8 @@ class GlbAnimator:
 
         for node, (columns, rest) in self._meshes.items():
             values = np.tile(np.asarray(rest, np.float32), (len(times), 1))
-            for target, shape in columns.items():
-                values[:, target] = weights[:, shape]
+            for target, factors in columns.items():
+                values[:, target] = sum(factor * weights[:, INDEX[name]] for name, factor in factors.items())
             add_channel(node, "weights", writer.add(values.reshape(-1, 1), "SCALAR"))
         if self._head is not None:
             add_channel(self._head[0], "rotation", writer.add(self._head_rotation(head), "VEC4"))
@@ -121,7 +120,8 @@ class GlbAnimator:
             raise TalkerError(f"{path} is not a .glb file that holds all its data: export it as .glb")
         self._tree, self._binary = tree, document.binary
         scene = GltfScene(document)
-        self._meshes: dict[int, tuple[dict[int, int], list[float]]] = {}
+        self._meshes: dict[int, tuple[dict[int, dict[str, float]], list[float]]] = {}
+        drivers = find_target_drivers(tree)
         nodes: list[dict[str, Any]] = tree.get("nodes") or []
         for index, node in enumerate(nodes):
             if "mesh" not in node:
@@ -129,10 +129,7 @@ class GlbAnimator:
             mesh = tree["meshes"][node["mesh"]]
             count = max(len(primitive.get("targets") or ()) for primitive in mesh["primitives"])
             labels = target_names(mesh) or target_names(mesh["primitives"][0])
-            selected = select_names(labels[:count])
-            columns = {
-                k: INDEX[selected[label]] for k, label in enumerate(labels[:count]) if label in selected
-            }
+            columns = drivers.select(node["mesh"], labels, count)
             if columns:
                 rest = node.get("weights") or mesh.get("weights") or [0.0] * count
                 self._meshes[index] = columns, [float(weight) for weight in rest]
@@ -151,7 +148,8 @@ class GlbAnimator:
         rig = default_rig()
         tree, binary = split_container(write_glb(rig))
         self._tree, self._binary = add_neck(tree, binary, rig)
-        self._meshes = {0: ({k: k for k in range(len(rig.shape_names))}, [0.0] * len(rig.shape_names))}
+        names = rig.shape_names
+        self._meshes = {0: ({k: {name: 1.0} for k, name in enumerate(names)}, [0.0] * len(names))}
         self._head = 2, np.eye(3), np.eye(3)
 
 

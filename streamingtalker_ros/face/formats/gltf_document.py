@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.formats import meshopt
 
 _COMPONENT_TYPES = {
     5120: np.int8,
@@ -30,7 +31,7 @@ _COMPONENT_TYPES = {
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _HEADER_BYTES = 12
 _JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942
-_COMPRESSED = {"KHR_draco_mesh_compression", "EXT_meshopt_compression"}
+_COMPRESSED = {"KHR_draco_mesh_compression"}
 _MAX_FILE_BYTES = 1 << 30
 _MAX_JSON_BYTES = 32 << 20
 _ARRAY_BYTES_PER_BYTE = 16
@@ -65,8 +66,12 @@ class GltfDocument:
         required = self.tree.get("extensionsRequired")
         compressed = _COMPRESSED & {str(name) for name in (required if isinstance(required, list) else ())}
         if compressed:
-            raise TalkerError(f"{path} is compressed ({min(compressed)}): export it without mesh compression")
+            raise TalkerError(
+                f"{path} is compressed ({min(compressed)}): export it without mesh compression, or run "
+                f"`npx @gltf-transform/cli copy {path.name} plain.glb` and give plain.glb"
+            )
         self._buffers: dict[int, bytes] = {}
+        self._decoded: dict[int, tuple[bytes, int]] = {}  # bytes and stride of compressed buffer views
         self._array_bytes = 0
 
     @property
@@ -156,18 +161,39 @@ class GltfDocument:
         self, number: int, offset: int, dtype: np.dtype[Any], count: int, width: int
     ) -> npt.NDArray[Any]:
         view = self.tree["bufferViews"][_as_index(number)]
-        data = self._buffer(view["buffer"])
-        view_start = _as_size(view.get("byteOffset", 0))
+        compressed = _compression(view)
+        if compressed is not None:
+            data, stride = self._decode(number, compressed)
+            view_start, view_length = 0, len(data)
+        else:
+            data = self._buffer(view["buffer"])
+            view_start, view_length = _as_size(view.get("byteOffset", 0)), _as_size(view["byteLength"])
+            stride = _as_size(view.get("byteStride") or dtype.itemsize * width)
         start = view_start + _as_size(offset)
-        stride = _as_size(view.get("byteStride") or dtype.itemsize * width)
         end = start + stride * (count - 1) + dtype.itemsize * width
-        if count and (end > len(data) or end > view_start + _as_size(view["byteLength"])):
+        if count and (end > len(data) or end > view_start + view_length):
             raise TalkerError(
                 f"{self.path} is cut short: a buffer ends before its data does; export it again"
             )
         if count == 0:
             return np.zeros((0, width), dtype)
         return np.ndarray((count, width), dtype, data, start, (stride, dtype.itemsize))
+
+    def _decode(self, number: int, extension: dict[str, Any]) -> tuple[bytes, int]:
+        """Bytes and stride of a compressed buffer view."""
+        if number not in self._decoded:
+            self._take(_as_size(extension["count"]) * _as_size(extension["byteStride"]))
+            start = _as_size(extension.get("byteOffset", 0))
+            data = self._buffer(extension["buffer"])[start : start + _as_size(extension["byteLength"])]
+            try:
+                self._decoded[number] = meshopt.decode_view(extension, data)
+            except Exception as error:  # whatever a damaged stream raises
+                reason = " ".join(f"{error}"[:80].split())
+                raise TalkerError(
+                    f"{self.path} cannot be decompressed ({reason}): export it again without mesh "
+                    f"compression, or run `npx @gltf-transform/cli copy {self.path.name} plain.glb`"
+                ) from None
+        return self._decoded[number]
 
     def _buffer(self, number: int) -> bytes:
         number = _as_index(number)
@@ -185,6 +211,16 @@ class GltfDocument:
                     )
                 self._buffers[number] = self._read_file(file)
         return self._buffers[number]
+
+
+def _compression(view: dict[str, Any]) -> dict[str, Any] | None:
+    """The meshopt extension of a buffer view; None where it is not compressed."""
+    extensions = view.get("extensions")
+    if isinstance(extensions, dict):
+        for name in meshopt.EXTENSIONS:
+            if isinstance(extensions.get(name), dict):
+                return extensions[name]
+    return None
 
 
 def _as_size(value: Any) -> int:

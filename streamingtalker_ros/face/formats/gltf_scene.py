@@ -41,6 +41,7 @@ class MeshInstance(NamedTuple):
 
     Attributes:
         name: Unique among the instances.
+        index: Of the mesh in the document.
         mesh: Its JSON object.
         matrix: (4, 4) world transform of a mesh without a skin.
         joints: (J, 4, 4) world transform × inverse bind matrix of each joint of its skin, or None.
@@ -49,6 +50,7 @@ class MeshInstance(NamedTuple):
     """
 
     name: str
+    index: int
     mesh: dict[str, Any]
     matrix: npt.NDArray[np.float64]
     joints: npt.NDArray[np.float64] | None
@@ -96,8 +98,8 @@ class GltfScene:
         """The meshes of the scene, or all of a file without nodes."""
         tree = self._document.tree
         if not self._nodes:
-            for mesh in _as_list(tree.get("meshes")):
-                yield MeshInstance(str(mesh.get("name", "mesh")), mesh, np.eye(4), None, None, None)
+            for index, mesh in enumerate(_as_list(tree.get("meshes"))):
+                yield MeshInstance(str(mesh.get("name", "mesh")), index, mesh, np.eye(4), None, None, None)
             return
         uses: dict[str, int] = {}
         for index in self._shown_nodes():
@@ -110,7 +112,8 @@ class GltfScene:
             unique = name if uses[name] == 1 else f"{name}.{uses[name]}"
             joints, head_joints = self._skin(node["skin"]) if "skin" in node else (None, None)
             is_on_head = None if self._head is None else index in self._below_head
-            yield MeshInstance(unique, mesh, self._worlds[index], joints, head_joints, is_on_head)
+            number = node["mesh"]
+            yield MeshInstance(unique, number, mesh, self._worlds[index], joints, head_joints, is_on_head)
 
     def _find_parents(self) -> list[int]:
         """Parent of each node, -1 for a root."""

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamingtalker_ros.face.formats.shape_drivers import ShapeDrivers, find_drivers
+
 
 @dataclass
 class ImportedMesh:
@@ -19,7 +21,9 @@ class ImportedMesh:
         triangles: (T, 3).
         colors: (V, 3) sRGB, 0..1.
         deltas: (52, V, 3) displacements of the ARKit shapes; (0, V, 3) if the format has none.
-        labels: Names of all morph targets in the file.
+        labels: Names of all morph targets in the file, and of the expressions that move some.
+        drivers: What drives them.
+        unused: Names of those that nothing drives.
         parts: Vertex range of each mesh; empty if the format has none.
         rig: `extras.rig` of the only mesh of a .glb, as `gltf_writer.write_glb` writes it; empty for other
             files.
@@ -34,6 +38,8 @@ class ImportedMesh:
     colors: npt.NDArray[np.floating]
     deltas: npt.NDArray[np.float32]
     labels: tuple[str, ...] = ()
+    drivers: ShapeDrivers = field(default_factory=lambda: find_drivers(()))
+    unused: tuple[str, ...] = ()
     parts: dict[str, tuple[int, int]] = field(default_factory=dict)
     rig: dict[str, Any] = field(default_factory=dict)
     follow: npt.NDArray[np.float32] | None = None

@@ -21,16 +21,17 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.formats.gltf import read_gltf
 from streamingtalker_ros.face.formats.imported_mesh import ImportedMesh
-from streamingtalker_ros.face.formats.names import arkit_name, select_names
 from streamingtalker_ros.face.formats.obj import read_obj
 from streamingtalker_ros.face.formats.ply import read_ply
+from streamingtalker_ros.face.formats.shape_drivers import find_drivers, suggest_name
 from streamingtalker_ros.face.formats.whole_figure import estimate_pivot, find_head
 from streamingtalker_ros.face.geometry.lip_landmarks import find_lip_landmarks
 from streamingtalker_ros.face.rig import DEFAULT_COLOR, Rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
 
 OBJ_UNIT_M = 0.01  # ICT-FaceKit's OBJ files are in centimetres
-FORMATS = ".glb, .gltf, .ply or a folder of .obj shapes"
+GLTF_SUFFIXES = (".glb", ".gltf", ".vrm")
+FORMATS = ".glb, .gltf, .vrm, .ply or a folder of .obj shapes"
 _NEUTRAL_NAMES = ("basis", "base", "rest")
 
 _LOGGER = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def load_face(
     """Load a face; a warning names the ARKit shapes that the file lacks.
 
     Args:
-        path: A .glb, .gltf or .ply file, or a folder of .obj files with a neutral one among them.
+        path: A .glb, .gltf, .vrm or .ply file, or a folder of .obj files with a neutral one among them.
         unit: Metres per unit of the file; None for 1 (glTF, PLY) or 0.01 (OBJ).
         landmarks: Vertex indices by name: `inner_lip_upper` and `inner_lip_lower`, paired, and
             `mouth_corners`, left and right. None takes those of the file, or else searches the lips by the
@@ -78,7 +79,9 @@ def load_face(
 
 def _load(path: Path, unit: float | None, landmarks: Mapping[str, npt.ArrayLike] | None) -> Rig:
     if not path.exists():
-        raise TalkerError(f"no face at {path}: give a .glb, .gltf or .ply file or a folder of .obj shapes")
+        raise TalkerError(
+            f"no face at {path}: give a .glb, .gltf, .vrm or .ply file or a folder of .obj shapes"
+        )
     mesh = _read_mesh(path)
     if unit is None:
         unit = OBJ_UNIT_M if path.is_dir() else 1.0
@@ -151,15 +154,16 @@ def _find_lips(
 
 def _report_loss(path: Path, mesh: ImportedMesh) -> None:
     """Reject a file without a shape that has an ARKit name; warn of the shapes that it lacks."""
-    missing = sorted(set(ARKIT_NAMES) - {name for name in map(arkit_name, mesh.labels) if name is not None})
-    unknown = [label for label in mesh.labels if arkit_name(label) is None]
+    missing = sorted(set(ARKIT_NAMES) - mesh.drivers.driven)
+    unknown = mesh.unused
     if len(missing) == len(ARKIT_NAMES):
         raise TalkerError(
             f"{path} has no shape with an ARKit name (it has: {_some(mesh.labels) or 'none'}): "
-            "name the shapes jawOpen, mouthSmileLeft, …"
+            f"name the shapes jawOpen, mouthSmileLeft, …{_did_you_mean(mesh.labels, missing)}"
         )
     if missing:
         others = f"; its shapes {_some(unknown)} have no ARKit name and are not used" if unknown else ""
+        others += _did_you_mean(unknown, missing)
         _LOGGER.warning(
             "%s lacks %d of the %d ARKit shapes (%s), which will not move%s",
             path.name,
@@ -168,6 +172,15 @@ def _report_loss(path: Path, mesh: ImportedMesh) -> None:
             _some(missing),
             others,
         )
+
+
+def _did_you_mean(labels: Sequence[str], missing: Sequence[str]) -> str:
+    """A hint at the first label that resembles a missing ARKit name; empty if none does."""
+    for label in labels:
+        name = suggest_name(label)
+        if name in missing:
+            return f"; is {label[:40]} meant to be {name}?"
+    return ""
 
 
 def _some(names: Sequence[str]) -> str:
@@ -179,7 +192,7 @@ def _read_mesh(path: Path) -> ImportedMesh:
     """The content of a file of any format, in the axes and units of the file."""
     if path.is_dir():
         return _read_obj_folder(path)
-    if path.suffix.lower() in (".glb", ".gltf"):
+    if path.suffix.lower() in GLTF_SUFFIXES:
         return read_gltf(path)
     if path.suffix.lower() == ".ply":
         vertices, triangles = read_ply(path)
@@ -223,12 +236,17 @@ def _read_obj_folder(path: Path) -> ImportedMesh:
     vertices, triangles = read_obj(neutral[0])
     shapes = {file.stem: file for file in files if file != neutral[0]}
     deltas = np.zeros((len(ARKIT_NAMES), len(vertices), 3), np.float32)
-    for label, name in select_names(shapes).items():
+    drivers = find_drivers(shapes)
+    selected = drivers.select(list(shapes))
+    for label, factors in selected.items():
         shape, _ = read_obj(shapes[label], with_triangles=False)
         if shape.shape != vertices.shape:
             raise TalkerError(
                 f"{shapes[label].name} has {len(shape)} vertices, {neutral[0].name} has {len(vertices)}: "
                 "all shapes of a folder must be the same mesh"
             )
-        deltas[INDEX[name]] += shape - vertices
-    return ImportedMesh(vertices, triangles, _default_colors(len(vertices)), deltas, tuple(shapes))
+        for name, factor in factors.items():
+            deltas[INDEX[name]] += np.float32(factor) * (shape - vertices)
+    unused = tuple(label for label in shapes if label not in selected)
+    colors = _default_colors(len(vertices))
+    return ImportedMesh(vertices, triangles, colors, deltas, tuple(shapes), drivers, unused)

@@ -2,8 +2,9 @@
 """ARKit names of a file's blendshapes, in the spelling of many tools: `match_name`.
 
 The schemes lie in shape_names.json, which the page reads as well (frontend/src/face/arkit_names.js, the same
-rules): makers' own names (Character Creator's Brow_Drop_L), and the words that no prefix or suffix may have,
-because they change what the rest means (mouthLeft in upperMouthLeft).
+rules): makers' own names (Character Creator's Brow_Drop_L), the words that no prefix or suffix may have,
+because they change what the rest means (mouthLeft in upperMouthLeft), and names of visemes and other poses of
+several shapes, which `shape_drivers` uses.
 """
 
 from __future__ import annotations
@@ -25,8 +26,36 @@ _BLOCKED = frozenset(_SCHEMES["blocked"])
 _ALIASES: Mapping[str, str] = _SCHEMES["aliases"]
 _NAMES_BY_KEY = {name.lower(): name for name in ARKIT_NAMES}
 _SIDES = {"l": "left", "r": "right"}
-_MAX_LENGTH = 120  # of a label
+MAX_LABEL_LENGTH = 120
+MAKERS_RANK = 2  # of a name that is not ARKit's
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+class MouthScheme(NamedTuple):
+    """Names that a maker gives to poses of the mouth.
+
+    Attributes:
+        name: Name of the scheme.
+        prefixes: What may stand before each label, in lower case without punctuation.
+        labels: {label: name of its pose}, in lower case without punctuation.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    labels: Mapping[str, str]
+
+
+VISEME_POSES: Mapping[str, Mapping[str, float]] = _SCHEMES["viseme_poses"]
+"""{viseme: {shape: weight}} at the size of fluent speech; a shape without its side stands for both."""
+OTHER_POSES: Mapping[str, Mapping[str, float]] = _SCHEMES["other_poses"]
+MOUTH_SCHEMES = tuple(
+    MouthScheme(scheme["name"], tuple(scheme["prefixes"]), scheme["labels"])
+    for scheme in _SCHEMES["mouth_schemes"]
+)
+WHOLES: Mapping[str, str] = _SCHEMES["wholes"]
+"""{label: name of its pose} of shapes of both eyes, in lower case without punctuation."""
+VRM_PRESETS: Mapping[str, str] = _SCHEMES["vrm_presets"]
+"""{preset of VRM 0.x or 1.0: ARKit name}."""
 
 
 class Match(NamedTuple):
@@ -68,7 +97,7 @@ def match_name(label: str) -> Match | None:
     Returns:
         The ARKit name and its rank, or None if the label matches none.
     """
-    if len(label) > _MAX_LENGTH:
+    if len(label) > MAX_LABEL_LENGTH:
         return None
     tail = re.split(r"[.:|/]", label)[-1]
     for text in (tail, label):
@@ -97,6 +126,23 @@ def select_names(labels: Iterable[str]) -> dict[str, str]:
     for match in matches.values():
         best[match.name] = min(match.rank, best.get(match.name, match.rank))
     return {label: match.name for label, match in matches.items() if match.rank == best[match.name]}
+
+
+def pose_shapes(pose: str) -> dict[str, float]:
+    """ARKit weights of a pose of shape_names.json.
+
+    Args:
+        pose: Name of a viseme or another pose.
+
+    Returns:
+        {ARKit name: weight}.
+    """
+    shapes = VISEME_POSES[pose] if pose in VISEME_POSES else OTHER_POSES[pose]
+    return {
+        full_name: weight
+        for name, weight in shapes.items()
+        for full_name in ((name,) if name in ARKIT_NAMES else (f"{name}Left", f"{name}Right"))
+    }
 
 
 def _plain_keys(text: str) -> Iterator[tuple[int, str]]:
@@ -135,5 +181,5 @@ def _match_run(words: list[str]) -> Match | None:
             return Match(_NAMES_BY_KEY[key], 1)
     for key in keys:
         if key in _ALIASES:
-            return Match(_ALIASES[key], 2)
+            return Match(_ALIASES[key], MAKERS_RANK)
     return None
