@@ -36,7 +36,9 @@ from streamingtalker_ros.ros import launch_support
 DISCOVERY_S = "2.0"  # until player, talker and recorder are connected
 RECORDING_S = 1.0  # after the last frame, for the recorder to write it
 DRAIN_S = "20"  # for the talker's last frames, before it is terminated
-RECORDED = ("face_motion", "face_vertices", "face_model", "audio", "audio_info")
+PLAYED = ("audio", "audio_info", "gaze_target")
+RECORDED = ("face_motion", "face_vertices", "face_model", *PLAYED)
+TRANSFORMS = ("/tf", "/tf_static")  # of gaze targets in other frames
 
 
 def _shut_down(reason: str) -> OpaqueFunction:
@@ -97,7 +99,7 @@ def _create_processes(context: LaunchContext) -> list[Action]:
             *("--clock", "100", "--delay", DISCOVERY_S, "--disable-keyboard-controls"),
             *("--rate", str(launch_support.read_number(context, "rate", 0.01, 1000.0))),
             *(() if is_humble else ("--log-level", level)),
-            *("--topics", topics["audio"], topics["audio_info"]),
+            *("--topics", *(topics[name] for name in PLAYED), *TRANSFORMS),
         ],
     )
 
@@ -134,7 +136,9 @@ def generate_launch_description() -> LaunchDescription:
     """Return the bag player, the talker and the bag recorder."""
     return LaunchDescription(
         [
-            *launch_support.declare_common_arguments(audio="/audio", audio_info="/audio_info"),
+            *launch_support.declare_common_arguments(
+                audio="/audio", audio_info="/audio_info", gaze_target="/gaze_target"
+            ),
             DeclareLaunchArgument("bag", description="rosbag2 with audio_common_msgs"),
             DeclareLaunchArgument("out", description="folder of the bag to write, must not exist"),
             DeclareLaunchArgument("rate", default_value="1.0", description="playback rate, 1 is real time"),

@@ -42,8 +42,10 @@ from streamingtalker_ros.messaging.face_message_builder import (
 )
 from streamingtalker_ros.model.protocol import TalkerProtocol
 from streamingtalker_ros.process import FaultLog
+from streamingtalker_ros.robot_head.neck import load_neck_limits
 from streamingtalker_ros.runtime.batch import run_batch
 from streamingtalker_ros.runtime.frames import FaceFrame, PublishedFrame
+from streamingtalker_ros.runtime.gaze_input import GazeInput
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from streamingtalker_ros.runtime.session import VoiceSession
 from streamingtalker_ros.runtime.statistics import Statistics
@@ -136,6 +138,8 @@ class OfflineTalker:
             clock=lambda: self._now,
             warn=self._warn_once,
         )
+        self._session.set_neck_limits(load_neck_limits(parameters.gaze_head))
+        self._gaze_input = GazeInput(self._session, self._warn_once)
 
     def on_audio_info(self, info: Any) -> None:
         """Process an AudioInfo message.
@@ -167,6 +171,15 @@ class OfflineTalker:
             self._session.push(dataclasses.replace(packet, arrival=self._now))
             self._has_audio = True
         return self._take_frames()
+
+    def on_gaze_target(self, time: int, message: Any) -> None:
+        """Process a gaze target; it takes effect by its stamp.
+
+        Args:
+            time: ns, when it was recorded.
+            message: A PointStamped message.
+        """
+        self._gaze_input.on_target(message, time)
 
     def reject(self, kind: str, message: str) -> None:
         """Count a message that could not be read.
@@ -298,8 +311,9 @@ def replay(
 ) -> ReplayResult:
     """Replay the audio of a bag into another bag.
 
-    The audio and audio_info messages are copied. A blendshape talker writes /face_motion and, with the
-    parameter publish_vertices, /face_vertices; a vertex talker writes /face_vertices. Both write /face_model.
+    The audio, audio_info and gaze target messages are copied. A blendshape talker writes /face_motion and,
+    with the parameter publish_vertices, /face_vertices; a vertex talker writes /face_vertices. Both write
+    /face_model.
 
     Args:
         bag: An open bag.
@@ -314,17 +328,20 @@ def replay(
     Raises:
         TalkerError: If the audio completes no frame.
     """
-    topics = [name for name in (topic, bag.info_topic(topic)) if name]
+    info_topic = bag.info_topic(topic)
+    gaze_topic = bag.gaze_topic(parameters.gaze_topic)
+    audio_topics = [name for name in (topic, info_topic) if name]
+    topics = [*audio_topics, *([gaze_topic] if gaze_topic else [])]
     output.copy_topics(bag.connections(*topics))
     builder = FaceMessageBuilder(
         talker, message_types.message_class, parameters.frame_id, rig, parameters.publish_vertices
     )
     writer = _FrameWriter(output, builder, warn)
-    start, stated_range = _find_times(bag, topics)
+    start, stated_range = _find_times(bag, audio_topics)
     writer.write_model(start)
     offline = OfflineTalker(talker, parameters, start, warn)
-    if len(topics) > 1:  # the first audio_info describes the packets before it, too
-        for info in bag.messages(topics[1]):
+    if info_topic:  # the first audio_info describes the packets before it, too
+        for info in bag.messages(info_topic):
             with contextlib.suppress(TalkerError):
                 offline.on_audio_info(decode(info))
                 break
@@ -339,6 +356,8 @@ def replay(
             message = decode(bag_message)
             if bag_message.topic == topic:
                 frames = offline.on_audio(bag_message.time, bag_message.type, message)
+            elif bag_message.topic == gaze_topic:
+                offline.on_gaze_target(bag_message.time, message)
             else:
                 offline.on_audio_info(message)
         except TalkerError as error:

@@ -24,6 +24,7 @@ from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.messaging.audio_common import AUDIO_TYPES, INFO_TYPE, Variant
 from streamingtalker_ros.output_files import atomic_folder
+from streamingtalker_ros.runtime.gaze_input import GAZE_TYPE
 
 _VARIANTS: Final[dict[str, Variant]] = {
     **AUDIO_TYPES,
@@ -31,6 +32,7 @@ _VARIANTS: Final[dict[str, Variant]] = {
     face_messages.MOTION_TYPE: "ros-drivers",
     face_messages.VERTICES_TYPE: "ros-drivers",
     face_messages.MODEL_TYPE: "ros-drivers",
+    GAZE_TYPE: "ros-drivers",
 }
 METADATA: Final = "metadata.yaml"
 MAX_METADATA_BYTES: Final = 4_000_000
@@ -322,6 +324,15 @@ class BagInput:
         }
         relative_name = f"{audio_topic.rpartition('/')[0]}/audio_info"
         return next((topic for topic in (f"{audio_topic}_info", relative_name) if topic in infos), None)
+
+    def gaze_topic(self, name: str) -> str | None:
+        """Return the topic of gaze targets, or None if the bag has none of that name and type.
+
+        Args:
+            name: With or without a leading slash.
+        """
+        types, _ = self.topics().get(absolute_topic(name), ((), 0))
+        return absolute_topic(name) if GAZE_TYPE in types else None
 
     def motion_topic(self) -> str | None:
         """Return the topic of recorded FaceMotion, /face_motion or the only one of that type, or None."""

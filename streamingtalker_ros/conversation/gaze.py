@@ -31,7 +31,7 @@ from streamingtalker_ros.conversation.gaze_geometry import (
     euler_of,
     eye_angles,
     eye_position,
-    matrix_of,
+    quaternion_matrix,
     quaternion_of,
     quaternion_of_euler,
     quaternion_product,
@@ -277,7 +277,7 @@ class GazeController:
         if limited != (yaw, pitch, roll):
             head = quaternion_of_euler(*limited)
         pose.rotation[:] = rotation_vector_of(head)
-        return matrix_of(head)
+        return quaternion_matrix(head)
 
     def _follow(self, context: FrameContext, goal: _Angles, is_limited: bool, shift: float) -> None:
         """Move the gaze towards a direction by saccade or pursuit.

@@ -168,7 +168,7 @@ def euler_of(quaternion: Quaternion) -> Vector:
     )
 
 
-def matrix_of(quaternion: Quaternion) -> Matrix:
+def quaternion_matrix(quaternion: Quaternion) -> Matrix:
     """Return the rotation matrix of a unit quaternion."""
     x, y, z, w = quaternion
     return (

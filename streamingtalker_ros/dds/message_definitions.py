@@ -51,6 +51,8 @@ NODES = {
     "builtin_interfaces/msg/Time": "int32 sec\nuint32 nanosec\n",
     "std_msgs/msg/Header": "builtin_interfaces/Time stamp\nstring frame_id\n",
     "std_msgs/msg/String": "string data\n",
+    "geometry_msgs/msg/Point": "float64 x\nfloat64 y\nfloat64 z\n",
+    "geometry_msgs/msg/PointStamped": "std_msgs/Header header\ngeometry_msgs/Point point\n",
     "geometry_msgs/msg/Quaternion": "float64 x 0\nfloat64 y 0\nfloat64 z 0\nfloat64 w 1\n",
     "diagnostic_msgs/msg/KeyValue": "string key\nstring value\n",
     "diagnostic_msgs/msg/DiagnosticStatus": (

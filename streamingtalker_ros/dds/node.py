@@ -41,6 +41,7 @@ _MAX_BYTES: Final = {
     audio_common.INFO_TYPE: MAX_CONTROL_BYTES,
     "sensor_msgs/msg/JointState": MAX_CONTROL_BYTES,
     "std_msgs/msg/String": MAX_CONTROL_BYTES,
+    "geometry_msgs/msg/PointStamped": MAX_CONTROL_BYTES,
     face_messages.MODEL_TYPE: _MAX_MESH_BYTES,
     face_messages.VERTICES_TYPE: _MAX_MESH_BYTES,
 }

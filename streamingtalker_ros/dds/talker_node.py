@@ -5,7 +5,8 @@ It subscribes to `audio` (either variant of audio_common_msgs, found by the type
 `audio_info`; it publishes `face_motion` and `visemes`, or `face_vertices`, by the family of the talker,
 `face_model` and `/diagnostics`, and `audio_synced`, the audio in step with the face; it sends the motion to
 the live outputs of the parameter `outputs`; it serves `~/reset` and `~/interrupt`. With a text-to-speech
-command it says the texts of the topic `say` and publishes `say_state`.
+command it says the texts of the topic `say` and publishes `say_state`. The eyes and the head look at the
+points of `gaze_target`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from streamingtalker_ros.messaging.face_message_builder import (
 from streamingtalker_ros.model.protocol import TalkerProtocol
 from streamingtalker_ros.outputs import OutputGroup
 from streamingtalker_ros.process import LOGGER_NAME, never_raising
+from streamingtalker_ros.robot_head.neck import load_neck_limits
 from streamingtalker_ros.runtime.frames import PublishedFrame
+from streamingtalker_ros.runtime.gaze_input import GAZE_TYPE, GazeInput
 from streamingtalker_ros.runtime.parameters import NODE_NAME, TalkerParameters
 from streamingtalker_ros.runtime.speech import NodeSpeech
 from streamingtalker_ros.runtime.worker import TalkerWorker, load_talker
@@ -67,10 +70,12 @@ class TalkerNode:
     ) -> None:
         self.parameters = parameters
         self._warn = never_raising(warn or logging.getLogger(LOGGER_NAME).warning)
+        limits = load_neck_limits(parameters.gaze_head)
         talker = talker or load_talker(parameters)
         self.outputs = OutputGroup.of_talker(parameters.outputs, talker, self._warn)
         self.dds_node = DdsNode(NODE_NAME, namespace, domain, self._warn)
         self.worker = TalkerWorker(talker, parameters, self._publish, self._warn, retains_audio=True)
+        self.worker.set_neck_limits(limits)
         self._audio_receiver = AudioReceiver(
             self.worker,
             self.dds_node.resolve_name(parameters.audio_topic),
@@ -95,6 +100,8 @@ class TalkerNode:
             extra=self.speech.diagnostics,
         )
         self._audio_subscriptions: dict[tuple[str, bool], Subscription] = {}  # by type and reliability
+        self._gaze_input = GazeInput(self.worker, self.worker.warn_once)
+        self._gaze_subscriptions: dict[bool, Subscription] = {}  # by reliability
         self._builder = face_message_builder.FaceMessageBuilder(
             talker,
             message_types.message_class,
@@ -134,6 +141,7 @@ class TalkerNode:
         self.dds_node.create_trigger_service("~/interrupt", self._on_interrupt)
         self._info_subscriptions: dict[tuple[bool, bool], Subscription] = {}  # by reliability and durability
         self._subscribe_info(reliable=True, latched=False)
+        self._subscribe_gaze(reliable=True)
         self.dds_node.watch_node_names()
         self.dds_node.on_publisher_discovered(self._on_publisher_discovered)
         self.dds_node.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
@@ -166,6 +174,15 @@ class TalkerNode:
         if topic == "rt" + self.dds_node.resolve_name(self.parameters.audio_info_topic):
             if publisher.type_name == message_types.dds_typename(audio_common.INFO_TYPE):
                 self._subscribe_info(publisher.is_reliable, publisher.is_latched)
+            return
+        if topic == "rt" + self.dds_node.resolve_name(self.parameters.gaze_topic):
+            if publisher.type_name != message_types.dds_typename(GAZE_TYPE):
+                self.worker.warn_once(
+                    "gaze_type",
+                    f"the publisher of {topic[2:]} sends {publisher.type_name}: send {GAZE_TYPE}",
+                )
+            elif not publisher.is_reliable:
+                self._subscribe_gaze(reliable=False)
             return
         if topic != "rt" + self.dds_node.resolve_name(self.parameters.audio_topic):
             return
@@ -211,6 +228,20 @@ class TalkerNode:
             return  # the reliable subscription receives it, too
         publisher = self.dds_node.publisher_id(subscription, message)
         self._audio_receiver.on_audio(message, type_name, publisher)
+
+    def _subscribe_gaze(self, reliable: bool) -> None:
+        if reliable not in self._gaze_subscriptions:
+            self._gaze_subscriptions[reliable] = self.dds_node.create_subscription(
+                self.parameters.gaze_topic,
+                GAZE_TYPE,
+                lambda message: self._on_gaze_target(message, reliable),
+                self.dds_node.qos(reliable=reliable),
+            )
+
+    def _on_gaze_target(self, message: Any, reliable: bool) -> None:
+        if not reliable and self.dds_node.is_publisher_reliable(self._gaze_subscriptions[False], message):
+            return  # the reliable subscription receives it, too
+        self._gaze_input.on_target(message, time.time_ns())
 
     def _is_publisher_present(self, publisher: str) -> bool:
         return any(

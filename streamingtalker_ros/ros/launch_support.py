@@ -24,6 +24,7 @@ from launch_ros.actions import LifecycleNode, Node
 TOPICS: Final = {
     "audio": "topic of the audio",
     "audio_info": "topic of the audio's format (audio_common_msgs of ros-drivers)",
+    "gaze_target": "topic of the point to look at",
     "face_motion": "topic of the face's motion",
     "visemes": "topic of the visemes",
     "face_vertices": "topic of the face's vertices",

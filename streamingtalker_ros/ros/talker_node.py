@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleState
 
     from streamingtalker_ros.ros.face_output import FaceOutput
+    from streamingtalker_ros.ros.gaze_topic import GazeTopic
     from streamingtalker_ros.runtime.worker import TalkerWorker
 
 MAX_DRAIN_S: Final = 3.0  # queued audio that is processed after a simulation has ended
@@ -56,6 +57,7 @@ class TalkerNode(LifecycleNode):
         self._worker: TalkerWorker | None = None
         self._output: FaceOutput | None = None
         self._audio: audio_input.AudioInput | None = None
+        self._gaze: GazeTopic | None = None
         self._diagnostics_reporter: diagnostics.DiagnosticsReporter | None = None
         self._trigger_services: list[Any] = []
         # the namespace distinguishes the talkers of one robot
@@ -106,6 +108,8 @@ class TalkerNode(LifecycleNode):
             self._worker.clock.use_wall_time(False)
         self._worker.start()
         self._audio.open()
+        assert self._gaze is not None
+        self._gaze.open()
         self._is_active = True
         return result
 
@@ -192,9 +196,12 @@ class TalkerNode(LifecycleNode):
         self._talker_parameters = values = parameters.read(self)
         variant = audio_input.installed_variant()
         # here, since they import the model and the generated messages
+        from streamingtalker_ros.robot_head.neck import load_neck_limits
         from streamingtalker_ros.ros.face_output import FaceOutput
+        from streamingtalker_ros.ros.gaze_topic import GazeTopic
         from streamingtalker_ros.runtime.worker import TalkerWorker, describe_backend, load_talker
 
+        neck_limits = load_neck_limits(values.gaze_head)
         talker = load_talker(values)
         self._output = FaceOutput(self, values, talker)
         self._worker = TalkerWorker(
@@ -204,7 +211,9 @@ class TalkerNode(LifecycleNode):
             warn=self.get_logger().warning,
             clock=create_clock(self),
         )
+        self._worker.set_neck_limits(neck_limits)
         self._audio = audio_input.AudioInput(self, variant, values, self._worker)
+        self._gaze = GazeTopic(self, values, self._worker)
         self._diagnostics_reporter = diagnostics.DiagnosticsReporter(
             self._worker,
             message_types.message_class,
@@ -226,6 +235,8 @@ class TalkerNode(LifecycleNode):
         assert self._worker is not None and self._audio is not None
         self._is_active = False
         self._audio.close()
+        if self._gaze is not None:
+            self._gaze.close()
         if isinstance(self._worker.clock, SimClock):
             # the bag has ended or the simulation is paused: publish the frames of the audio received
             # before
@@ -244,7 +255,7 @@ class TalkerNode(LifecycleNode):
         self._trigger_services = []
         if self._output is not None:
             self._output.destroy()
-        self._worker = self._output = self._audio = self._diagnostics_reporter = None
+        self._worker = self._output = self._audio = self._gaze = self._diagnostics_reporter = None
         gc.collect()  # frees the model's memory now
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():

@@ -49,6 +49,8 @@ _NAMES: Final = (
     "audio_topic",
     "audio_info_topic",
     "audio_publisher",
+    "gaze_topic",
+    "gaze_head",
 )  # go into messages, the log
 
 _T = TypeVar("_T")
@@ -109,6 +111,21 @@ class TalkerParameters:
         "",
         "Node, frame_id or GUID of the publisher of audio that is followed whenever it sends; empty for the "
         "first, until it falls silent.",
+    )
+    gaze_topic: str = _parameter("gaze_target", "Topic of the point to look at (geometry_msgs/PointStamped).")
+    gaze_timeout: float = _parameter(
+        2.0, "Seconds after which a gaze target without news is released.", range=(0.1, 60.0), dynamic=True
+    )
+    gaze_aversion: bool = _parameter(
+        True,
+        "Look away from the target at times, as people do from a partner: at the start of a turn, and now "
+        "and then.",
+        dynamic=True,
+    )
+    gaze_head: str = _parameter(
+        "",
+        "Robot head whose neck's limits the gaze keeps: a name in config/heads or the path of a YAML file; "
+        "empty for those of a person.",
     )
     sample_format: str = _parameter(
         "s16",

@@ -28,6 +28,7 @@ from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.conversation.commands import ConversationCommand, LookAt
 from streamingtalker_ros.conversation.gaze import reach_problem
+from streamingtalker_ros.conversation.neck import NeckLimits
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.protocol import AnyFrame, StreamProtocol, TalkerProtocol
 from streamingtalker_ros.runtime.audio_queue import BoundedAudioQueue, EndOfAudio
@@ -224,6 +225,15 @@ class VoiceSession:
             stamp: ns, on the clock of the audio's stamps; 0 for the next frame.
         """
         self._conversation_inputs.push(command, stamp)
+
+    def set_neck_limits(self, limits: NeckLimits) -> None:
+        """Set the limits of the head's turn; without effect on a vertex model, which has no head pose.
+
+        Args:
+            limits: Of the neck.
+        """
+        if self.talker.family == "blendshape":
+            self.stream.apply(limits)
 
     @property
     def state(self) -> StreamState:

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.conversation.commands import ConversationCommand
+from streamingtalker_ros.conversation.neck import NeckLimits
 from streamingtalker_ros.model.protocol import TalkerProtocol
 from streamingtalker_ros.process import LOGGER_NAME, FaultLog, never_raising
 from streamingtalker_ros.runtime.batch import run_batch
@@ -107,7 +108,7 @@ class TalkerWorker:
             publish,
             statistics=self._statistics,
             clock=clock,
-            warn=self._warn_once,
+            warn=self.warn_once,
             retains_audio=retains_audio,
         )
         self._condition = threading.Condition()
@@ -174,6 +175,14 @@ class TalkerWorker:
             stamp: ns, on the clock of the audio's stamps; 0 for the next frame.
         """
         self.session.command(command, stamp)
+
+    def set_neck_limits(self, limits: NeckLimits) -> None:
+        """Set the limits of the head's turn before `start`; without effect on a vertex model.
+
+        Args:
+            limits: Of the neck.
+        """
+        self.session.set_neck_limits(limits)
 
     def close_mouth(self, timeout: float = 1.0) -> bool:
         """Interrupt, and wait until the mouth is closed.
@@ -261,7 +270,13 @@ class TalkerWorker:
             self._wakeup = True
             self._condition.notify()
 
-    def _warn_once(self, kind: str, message: str) -> None:
+    def warn_once(self, kind: str, message: str) -> None:
+        """Report a problem, once for each kind until `reset`; from any thread.
+
+        Args:
+            kind: Kind of the problem.
+            message: For the user.
+        """
         with self._warn_lock:
             if kind in self._warned:
                 return
@@ -282,7 +297,7 @@ class TalkerWorker:
             return result.hops > 0
         except Exception as fault:
             self._faults.log("the talker's work failed", fault)
-            self._warn_once(
+            self.warn_once(
                 "fault",
                 f"the talker's work failed ({type(fault).__name__}: {str(fault)[:300]}): "
                 "the queued audio is dropped",
