@@ -30,7 +30,7 @@ from support.scheduler_harness import small_talker
 from support.sros2_policy import read_policy
 from support.waiting import wait_for
 
-ROS_ONLY_TOPICS = {"/clock", "/rosout", "/parameter_events", "/talker/transition_event"}
+ROS_ONLY_TOPICS = {"/tf", "/tf_static", "/clock", "/rosout", "/parameter_events", "/talker/transition_event"}
 DDS_SERVICES = {"/talker/reset", "/talker/interrupt"}
 
 

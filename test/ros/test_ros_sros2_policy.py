@@ -25,6 +25,8 @@ NODES = {
 }
 CONDITIONAL = {
     "/clock",  # with use_sim_time
+    "/tf",  # after the first gaze target of another frame
+    "/tf_static",
     "/joint_states",  # with feedback in the head's file
     "/face_vertices",  # markers: after the model of a vertex talker
     "/audio_info",  # ros-drivers' variant
