@@ -16,20 +16,23 @@ const LABELS = {
   style: ['Style', ''],
   mouth_expressiveness: ['Mouth', 'gain on mouth and jaw'],
   face_expressiveness: ['Brows and head', "gain on brows, cheeks and the head's turning"],
+  emotion: ['Emotion', 'shown while speaking and silent; closed lips stay closed'],
+  liveliness: ['Liveliness', 'nods, brows and posture that go with the voice'],
   guidance: ['Guidance', 'scale of classifier-free guidance on the audio; 1 is off'],
   steps: ['Diffusion steps', 'per frame'],
   seed: ['Seed', 'other blinks, brows and nods, from the next start on'],
 };
-const ORDER = ['style', 'mouth_expressiveness', 'face_expressiveness', 'guidance', 'steps', 'seed'];
+const ORDER = [
+  'style',
+  'emotion',
+  'liveliness',
+  'mouth_expressiveness',
+  'face_expressiveness',
+  'guidance',
+  'steps',
+  'seed',
+];
 
-/** @type {Record<string, Record<string, number>>} */
-const MOODS = {
-  none: {},
-  smile: { mouthSmileLeft: 0.5, mouthSmileRight: 0.5, cheekSquintLeft: 0.3, cheekSquintRight: 0.3 },
-  sad: { mouthFrownLeft: 0.5, mouthFrownRight: 0.5, browInnerUp: 0.6 },
-  stern: { browDownLeft: 0.7, browDownRight: 0.7, mouthPressLeft: 0.2, mouthPressRight: 0.2 },
-  surprised: { browInnerUp: 0.6, browOuterUpLeft: 0.6, browOuterUpRight: 0.6, eyeWideLeft: 0.5, eyeWideRight: 0.5 },
-};
 const INITIAL_SHAPE_WEIGHT = 0.3;
 
 export class Panel {
@@ -124,10 +127,8 @@ export class Panel {
 
   /** @param {ShapesSpec} spec */
   #addExpression(spec) {
-    const mood = makeSelect(Object.keys(MOODS), 'none');
     const shape = makeSelect(['add a shape …', ...spec.choices], '');
     const list = document.createElement('div');
-    mood.name = 'mood';
     shape.name = 'shape';
     shape.setAttribute('aria-label', 'add a shape to the expression');
     list.className = 'shapes';
@@ -152,11 +153,6 @@ export class Panel {
       });
       list.replaceChildren(...rows);
     };
-    mood.addEventListener('change', () => {
-      this.expression = { ...MOODS[mood.value] };
-      sendExpression();
-      showShapes();
-    });
     shape.addEventListener('change', () => {
       if (spec.choices.includes(shape.value)) {
         this.expression[shape.value] ??= INITIAL_SHAPE_WEIGHT;
@@ -165,7 +161,7 @@ export class Panel {
       }
       shape.selectedIndex = 0;
     });
-    this.root.append(makeRow('Expression', 'added under the speech', mood), makeRow('', '', shape), list);
+    this.root.append(makeRow('Shapes', 'added under the speech', shape), list);
     showShapes();
   }
 }

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.files import AudioSource, open_audio
 from streamingtalker_ros.cli.argument_types import MAX_STEPS, add_backend_options, integer, number, timecode
+from streamingtalker_ros.conversation.emotion_table import EMOTIONS, parse_emotion
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.formats.gltf_animation import GlbAnimator
 from streamingtalker_ros.face.formats.livelink import write_livelink_csv
@@ -39,6 +40,7 @@ from streamingtalker_ros.face.viseme_timing import VISEME_SETS, VisemeSpan, time
 from streamingtalker_ros.model.control_ranges import (
     GAIN_RANGE,
     GUIDANCE_RANGE,
+    LIVELINESS_RANGE,
     NUMBER_CONTROLS,
     SEED_RANGE,
 )
@@ -76,7 +78,11 @@ _MAX_VERTEX_BYTES = 256_000_000  # of a clip in memory
 _MAX_OUTLINE_SAMPLES = 20_000_000  # of audio for a picture
 _PLAYBACK_LEAD_S = 1.0  # by which frames are sent ahead of their time, so that a busy machine delays none
 MAX_FPS = 240.0  # frames per second of a file
-DEFAULT_CONTROLS = {"expression": None, **{name: neutral for name, (_, neutral) in NUMBER_CONTROLS.items()}}
+DEFAULT_CONTROLS = {
+    "expression": None,
+    "emotion": None,
+    **{name: neutral for name, (_, neutral) in NUMBER_CONTROLS.items()},
+}
 
 
 class Output(NamedTuple):
@@ -148,6 +154,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="diffusion steps per frame; the model's default if left out",
     )
     parser.add_argument(
+        "--emotion",
+        metavar="NAME[:STRENGTH]",
+        help=f"{', '.join(EMOTIONS)}, with a strength from 0 to 1, such as happy:0.8; "
+        "lips that touch stay in touch",
+    )
+    parser.add_argument(
         "--expression",
         metavar="NAME:WEIGHT,…",
         help="shapes added under the speech, such as "
@@ -172,6 +184,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number(*GUIDANCE_RANGE),
         default=DEFAULT_CONTROLS["guidance"],
         help="classifier-free guidance on the audio, {:g} to {:g}; 1 is off".format(*GUIDANCE_RANGE),
+    )
+    parser.add_argument(
+        "--liveliness",
+        type=number(*LIVELINESS_RANGE),
+        default=DEFAULT_CONTROLS["liveliness"],
+        help="nods, brows and posture that go with the voice, {:g} to {:g}".format(*LIVELINESS_RANGE),
     )
     add_backend_options(parser)
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")
@@ -221,6 +239,8 @@ def run(args: argparse.Namespace) -> int:
     settings = _output_settings(args, kind)
     for url in args.output:
         parse_address(url)
+    if args.emotion is not None:
+        parse_emotion(args.emotion)
     audio = open_audio(args.audio)
     for package, purpose in OUTPUTS[kind].packages.items() if kind else ():
         require(package, purpose)  # now, rather than after the motion has been generated

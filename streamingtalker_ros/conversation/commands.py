@@ -16,10 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.config_files import describe
+from streamingtalker_ros.conversation.emotion_table import emotion_name
 from streamingtalker_ros.conversation.neck import NeckLimits
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.expression import check_float
 
 MAX_TARGET_DISTANCE_M: Final = 1e6  # far beyond any room; larger numbers are no positions
+MIN_DECAY_S, MAX_DECAY_S = 0.04, 86_400.0
+GESTURE_NAMES: Final = ("nod", "shake", "tilt", "lean")
+MAX_GESTURE_AMPLITUDE_DEG: Final = 30.0
+MAX_GESTURE_COUNT: Final = 10
 
 
 @dataclass(frozen=True)
@@ -71,14 +77,18 @@ def _check_point(point: Any) -> tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class Express:
-    """Show an emotion.
+    """Show an emotion, or return to the lasting one (the control `emotion`).
 
     Attributes:
-        name: Name of the emotion; "neutral" ends it.
+        name: Of `emotion_table.EMOTIONS` or `SYNONYMS`; "" for valence and arousal alone, and without them to
+            return to the lasting emotion.
         strength: 0 to 1.
         valence: -1 to 1, or None for that of the emotion.
         arousal: -1 to 1, or None for that of the emotion.
-        decay_s: Seconds after which it has decayed to neutral; None: it stays.
+        decay_s: Seconds after which it has faded; None: it stays.
+
+    Raises:
+        TalkerError: If the name is unknown or a number is out of range.
     """
 
     name: str
@@ -87,20 +97,57 @@ class Express:
     arousal: float | None = None
     decay_s: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.name != "":
+            emotion_name(self.name)
+        for field, low, high in (
+            ("strength", 0.0, 1.0),
+            ("valence", -1.0, 1.0),
+            ("arousal", -1.0, 1.0),
+            ("decay_s", MIN_DECAY_S, MAX_DECAY_S),
+        ):
+            value = getattr(self, field)
+            if value is not None or field == "strength":
+                object.__setattr__(self, field, check_float(f"{field} of the emotion", value, low, high))
+
+    @property
+    def is_release(self) -> bool:
+        """Whether it returns to the lasting emotion."""
+        return not self.name and self.valence is None and self.arousal is None
+
 
 @dataclass(frozen=True)
 class Gesture:
     """Move the head once.
 
     Attributes:
-        name: Name of the gesture.
-        amplitude: Degrees, peak to peak; None for that of the gesture.
-        count: Repetitions; None for that of the gesture.
+        name: Of `GESTURE_NAMES`.
+        amplitude: Degrees, peak to peak, -30 to 30; below 0 to the other side (up, left, back); None for that
+            of the gesture.
+        count: Repetitions, 1 to 10; None for that of the gesture.
+
+    Raises:
+        TalkerError: If the name is unknown or a number is out of range.
     """
 
     name: str
     amplitude: float | None = None
     count: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in GESTURE_NAMES:
+            raise TalkerError(
+                f"unknown gesture {describe(self.name)}: choose one of {', '.join(GESTURE_NAMES)}"
+            )
+        if self.amplitude is not None:
+            limit = MAX_GESTURE_AMPLITUDE_DEG
+            amplitude = check_float("amplitude of the gesture in degrees", self.amplitude, -limit, limit)
+            object.__setattr__(self, "amplitude", amplitude)
+        if self.count is not None:
+            count = check_float("count of the gesture", self.count, 1, MAX_GESTURE_COUNT)
+            if count != int(count):
+                raise TalkerError(f"count of the gesture is {describe(self.count)}: give a whole number")
+            object.__setattr__(self, "count", int(count))
 
 
 @dataclass(frozen=True, eq=False)

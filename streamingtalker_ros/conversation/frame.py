@@ -36,6 +36,7 @@ class Modulation:
         expressiveness: Factor on the amplitude of gestures.
         is_thinking: Whether the gaze is averted as in thought.
         blink_requested: Whether a blink begins with the next frame, if the rate of blinks allows one.
+        is_gaze_directed: Whether the gaze has a target: then it turns the eyes, whatever the head does.
     """
 
     blink_rate: float = 1.0
@@ -43,6 +44,7 @@ class Modulation:
     expressiveness: float = 1.0
     is_thinking: bool = False
     blink_requested: bool = False
+    is_gaze_directed: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from streamingtalker_ros.conversation.commands import (
     LookAt,
     PartnerAudio,
 )
+from streamingtalker_ros.conversation.emotion import EmotionController
 from streamingtalker_ros.conversation.frame import FrameContext, FramePose, LayerPart
 from streamingtalker_ros.conversation.gaze import GazeController
+from streamingtalker_ros.conversation.gestures import GestureController
 from streamingtalker_ros.conversation.listening import ATTENTION_S, PartnerListener
 from streamingtalker_ros.conversation.neck import NeckLimits
-from streamingtalker_ros.errors import TalkerError
 
 PARTNER_POINT_M: Final = (1.5, 0.0, 0.0)
 """Metres in the axes of the face: where a partner stands that the gaze has no target for."""
@@ -35,26 +36,26 @@ class ConversationLayer:
     """State of the conversation layer of one stream.
 
     Attributes:
-        emotion: Emotion; None until a builder provides it.
-        gestures: Head gestures; likewise.
+        emotion: Emotion.
+        gestures: Head gestures.
         listening: Reactions to the partner's voice.
         gaze: Gaze.
     """
 
     def __init__(self) -> None:
-        self.emotion: LayerPart | None = None
-        self.gestures: LayerPart | None = None
+        self.emotion = EmotionController()
+        self.gestures = GestureController()
         self.listening = PartnerListener()
         self.gaze = GazeController()
 
     @property
-    def _motion_parts(self) -> tuple[LayerPart | None, ...]:
+    def _motion_parts(self) -> tuple[LayerPart, ...]:
         return self.emotion, self.gestures, self.listening
 
     @property
     def is_active(self) -> bool:
         """Whether a part may change the next frame. If not, none of its bits changes."""
-        return self.gaze.is_active or any(part is not None and part.is_active for part in self._motion_parts)
+        return self.gaze.is_active or any(part.is_active for part in self._motion_parts)
 
     def apply(self, command: ConversationCommand) -> None:
         """Apply a command from the next frame on.
@@ -72,14 +73,15 @@ class ConversationLayer:
                 self.gaze.limits = command
             case PartnerAudio():
                 self.listening.hear(command.pcm)
-            case Express() | Gesture():
-                raise TalkerError(f"{type(command).__name__} is not available yet")
+            case Express():
+                self.emotion.express(command)
+            case Gesture():
+                self.gestures.start(command)
 
     def reset(self) -> None:
         """Return to the initial state: no target, no emotion, no gesture, no partner; `NeckLimits` stay."""
         for part in (*self._motion_parts, self.gaze):
-            if part is not None:
-                part.reset()
+            part.reset()
 
     def shape_motion(
         self,
@@ -97,7 +99,8 @@ class ConversationLayer:
         Returns:
             Both, changed; the same arrays if no part is active.
         """
-        active = [part for part in self._motion_parts if part is not None and part.is_active]
+        context.modulation.is_gaze_directed = self.gaze.is_active
+        active = [part for part in self._motion_parts if part.is_active]
         return _step(active, weights, rotation, context) if active else (weights, rotation)
 
     def direct_gaze(

@@ -11,10 +11,14 @@ NEUTRAL_GAIN: Final = 1.0
 GUIDANCE_RANGE: Final = (0.0, 4.0)
 """Scale of classifier-free guidance on the audio."""
 NEUTRAL_GUIDANCE: Final = 1.0
+LIVELINESS_RANGE: Final = (0.0, 1.0)
+"""How much head and brows beat time with the voice."""
+NEUTRAL_LIVELINESS: Final = 0.0
 SEED_RANGE: Final = (0, 2**31 - 1)
 NUMBER_CONTROLS: Final = {
     "mouth_expressiveness": (GAIN_RANGE, NEUTRAL_GAIN),
     "face_expressiveness": (GAIN_RANGE, NEUTRAL_GAIN),
     "guidance": (GUIDANCE_RANGE, NEUTRAL_GUIDANCE),
+    "liveliness": (LIVELINESS_RANGE, NEUTRAL_LIVELINESS),
 }
 """Controls with a floating-point value: name, (range, neutral value)."""

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast, get_origin
 from streamingtalker_ros import resources
 from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioFormat
 from streamingtalker_ros.config_files import describe, parse_yaml, read_yaml_text, shorten
+from streamingtalker_ros.conversation.emotion_table import EMOTIONS, parse_emotion
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.expression import parse_expression
 from streamingtalker_ros.messaging.ros_names import is_section_of
@@ -25,8 +26,10 @@ from streamingtalker_ros.model.blendshape.backend import BACKENDS, PRECISIONS
 from streamingtalker_ros.model.control_ranges import (
     GAIN_RANGE,
     GUIDANCE_RANGE,
+    LIVELINESS_RANGE,
     NEUTRAL_GAIN,
     NEUTRAL_GUIDANCE,
+    NEUTRAL_LIVELINESS,
     NUMBER_CONTROLS,
     SEED_RANGE,
 )
@@ -156,6 +159,19 @@ class TalkerParameters:
         range=GAIN_RANGE,
         dynamic=True,
     )
+    liveliness: float = _parameter(
+        NEUTRAL_LIVELINESS,
+        "How much head and brows beat time with the voice, beyond the learned motion: 0 not at all, 1 as in "
+        "lively talk.",
+        range=LIVELINESS_RANGE,
+        dynamic=True,
+    )
+    emotion: str = _parameter(
+        "",
+        "Emotion that the face shows where the topic expression does not say otherwise, with its strength, "
+        f"such as happy:0.8: {', '.join(EMOTIONS)}; empty is neutral.",
+        dynamic=True,
+    )
     expression: tuple[str, ...] = _parameter(
         ("",),
         'Shapes added under the speech, each "name:weight", such as mouthSmileLeft:0.4; it never parts lips '
@@ -219,6 +235,7 @@ class TalkerParameters:
         for parameter in dataclasses.fields(self):
             object.__setattr__(self, parameter.name, validate(parameter, getattr(self, parameter.name)))
         parse_expression(self.expression)
+        parse_emotion(self.emotion)
         for url in filter(None, self.outputs):
             parse_address(url)
         if self.tts_command:
@@ -227,7 +244,7 @@ class TalkerParameters:
     @property
     def controls(self) -> dict[str, Any]:
         """The parameters that `StreamProtocol.set` accepts, as its keyword arguments."""
-        return {name: getattr(self, name) for name in (*NUMBER_CONTROLS, "expression")}
+        return {name: getattr(self, name) for name in (*NUMBER_CONTROLS, "expression", "emotion")}
 
     @property
     def audio_format(self) -> AudioFormat:

@@ -16,11 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.config_files import describe
+from streamingtalker_ros.conversation.emotion_table import parse_emotion
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, MOUTH_MASK, UPPER_FACE_MASK
 from streamingtalker_ros.face.expression import check_float, parse_expression
 from streamingtalker_ros.face.lip_measure import CONTACT_GAP_M, lip_gap_measure
-from streamingtalker_ros.model.control_ranges import NEUTRAL_GAIN, NEUTRAL_GUIDANCE, NUMBER_CONTROLS
+from streamingtalker_ros.model.control_ranges import (
+    NEUTRAL_GAIN,
+    NEUTRAL_GUIDANCE,
+    NEUTRAL_LIVELINESS,
+    NUMBER_CONTROLS,
+)
 
 RAMP_FRAMES = 8  # frames that a change of gains or expression takes
 FREE_GAP_M = 0.002  # metres beyond contact from which on an expression may open speaking lips without limit
@@ -37,6 +43,9 @@ class Controls:
         mouth_expressiveness: Gain 0…2 on the shapes of mouth and jaw; 1 as learned.
         face_expressiveness: Gain 0…2 on brows, squint, cheeks and nose, and on the head's rotation; 1 as
             learned.
+        liveliness: 0…1: how much head and brows beat time with the voice; 0 as learned.
+        emotion: Name, or name and strength such as "happy:0.8", of the emotion that the face shows where
+            `Stream.express` does not say otherwise; "" or None is neutral.
         expression: Added to the speech: a name, names with weights, or a mapping, as `parse_expression` takes
             them; (52,) float32 once constructed.
         guidance: Scale 0…4 of classifier-free guidance on the audio; 1 is off.
@@ -49,6 +58,8 @@ class Controls:
     face_expressiveness: float = NEUTRAL_GAIN
     expression: Any = None
     guidance: float = NEUTRAL_GUIDANCE
+    liveliness: float = NEUTRAL_LIVELINESS
+    emotion: str | None = ""
 
     def __post_init__(self) -> None:
         def assign(name: str, value: Any) -> None:
@@ -57,6 +68,8 @@ class Controls:
         for name, ((low, high), _) in NUMBER_CONTROLS.items():
             assign(name, check_float(name, getattr(self, name), low, high))
         assign("expression", _check_expression(self.expression))
+        assign("emotion", self.emotion or "")
+        parse_emotion(self.emotion)
         if not np.array_equal(self.ramped_values, NEUTRAL):
             lip_gap_measure()  # used in every frame: built here by the caller, not between two frames
 
@@ -122,7 +135,15 @@ class ControlSmoother:
         self.is_neutral = np.array_equal(self._current, NEUTRAL)
         self.mouth_at_rest: npt.NDArray[np.float32] = np.zeros(len(ARKIT_NAMES), np.float32)
         if not self.is_neutral:
-            self.mouth_at_rest[MOUTH_MASK] = self._apply(self.mouth_at_rest)[MOUTH_MASK]
+            self.mouth_at_rest = self.apply_to_mouth(self.mouth_at_rest)
+
+    def apply_to_mouth(self, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the mouth (52,) of a pose under the present controls; all other shapes are 0.
+
+        Args:
+            weights: (52,) in 0..1, of which only the mouth's shapes may differ from 0.
+        """
+        return weights if self.is_neutral else np.where(MOUTH_MASK, self._apply(weights), np.float32(0.0))
 
     def frame(
         self, weights: npt.NDArray[np.float32], rotation: npt.NDArray[np.float32]

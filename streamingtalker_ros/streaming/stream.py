@@ -17,7 +17,14 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.pcm import as_mono_float32
 from streamingtalker_ros.config_files import describe
-from streamingtalker_ros.conversation.commands import ConversationCommand, LookAt, PartnerAudio
+from streamingtalker_ros.conversation.commands import (
+    ConversationCommand,
+    Express,
+    Gesture,
+    LookAt,
+    PartnerAudio,
+)
+from streamingtalker_ros.conversation.emotion_table import parse_emotion
 from streamingtalker_ros.conversation.layer import ConversationLayer
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.protocol import BlendshapeFrame
@@ -67,6 +74,8 @@ class Stream(NotCopyable):
         self.conversation = ConversationLayer()
         self.noise_floor = NoiseFloorEstimator(talker.frame_rate)
         self.controls, self.smoother = controls, ControlSmoother(controls)
+        self._set_conversation(controls)
+        self.conversation.reset()  # the lasting emotion is there from the first frame on
         self.uncond_row: int | None = None  # of the unconditional branch, where there is guidance
         self._buffer = np.zeros(talker.hop, np.float32)  # the hop that is being filled
         self._clear(seed)
@@ -137,7 +146,12 @@ class Stream(NotCopyable):
             changed = self.controls.replace(**controls)
             self.controls = changed
             self.smoother.set_target(changed)
+            self._set_conversation(changed)
             self._update_guidance()
+
+    def _set_conversation(self, controls: Controls) -> None:
+        self.conversation.gestures.liveliness = controls.liveliness
+        self.conversation.emotion.set_lasting(*parse_emotion(controls.emotion))
 
     def apply(self, command: ConversationCommand) -> None:
         """Apply a command of the conversation from the next frame on.
@@ -185,10 +199,50 @@ class Stream(NotCopyable):
         """Seconds since the partner's voice began, as of the newest frame; 0 while the partner is silent."""
         return self.conversation.listening.partner_voice_s
 
+    def express(
+        self,
+        name: str | None,
+        strength: float = 1.0,
+        valence: float | None = None,
+        arousal: float | None = None,
+        decay_s: float | None = None,
+    ) -> None:
+        """Show an emotion from the next frame on; it blends in over half a second. Closures stay closed.
+
+        Args:
+            name: neutral, happy, sad, angry, afraid, surprised, disgusted or thinking, or another name of
+                `conversation.emotion_table.SYNONYMS`; None for valence and arousal alone, or, without them,
+                to return to the emotion of the control `emotion`.
+            strength: 0 to 1.
+            valence: -1 (displeasure) to 1 (pleasure); None for that of the emotion.
+            arousal: -1 (sleepy) to 1 (excited); None for that of the emotion.
+            decay_s: Seconds after which the emotion has faded; None: it stays.
+
+        Raises:
+            TalkerError: If the name is unknown or a number is out of range; nothing is changed then.
+        """
+        self.apply(Express("" if name is None else name, strength, valence, arousal, decay_s))
+
+    def gesture(self, name: str, amplitude: float | None = None, count: int | None = None) -> None:
+        """Move the head, beginning with the next frame; a gesture of the same axis waits for its end.
+
+        Args:
+            name: nod, shake, tilt or lean.
+            amplitude: Degrees, peak to peak, -30 to 30; below 0 to the other side; None for the usual.
+            count: Repetitions, 1 to 10; None for the usual.
+
+        Raises:
+            TalkerError: If the name is unknown or a number is out of range; nothing is changed then.
+        """
+        self.apply(Gesture(name, amplitude, count))
+
     @property
     def mouth_at_rest(self) -> npt.NDArray[np.float32]:
-        """(52,) float32: rest pose of the mouth, zeros unless an expression moves its shapes."""
-        return self.smoother.mouth_at_rest
+        """(52,) float32: rest pose of the mouth, zeros unless an expression or emotion moves its shapes."""
+        emotion = self.conversation.emotion
+        if not emotion.is_active:
+            return self.smoother.mouth_at_rest
+        return self.smoother.apply_to_mouth(emotion.mouth_at_rest)
 
     def _update_guidance(self) -> None:
         """Open or release the unconditional branch according to the guidance scale."""

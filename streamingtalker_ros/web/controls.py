@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streamingtalker_ros.conversation.emotion_table import EMOTIONS, NEUTRAL
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.model.control_ranges import NUMBER_CONTROLS, SEED_RANGE
@@ -39,6 +40,7 @@ def describe_controls(talker: TalkerProtocol) -> dict[str, dict[str, Any]]:
             name: {"kind": "number", "low": low, "high": high, "default": neutral}
             for name, ((low, high), neutral) in NUMBER_CONTROLS.items()
         }
+        controls["emotion"] = {"kind": "choice", "choices": list(EMOTIONS), "default": NEUTRAL}
         controls["expression"] = {
             "kind": "shapes",
             "low": -1.0,
@@ -94,6 +96,10 @@ class Controls:
             elif name == "steps":
                 self._steps = protocol.check_int(changes, name, 1, MAX_STEPS)
                 self._stream.steps = self._imposed_steps or self._steps
+            elif name == "emotion":
+                if not isinstance(value, str):
+                    raise TalkerError(f"emotion is {protocol.describe_value(value)}: send the name of one")
+                self._stream.set(emotion=value[:_MAX_NAME_LENGTH])
             elif name == "expression":
                 self._stream.set(expression=_check_expression(value))
             else:
