@@ -20,8 +20,6 @@ import importlib.util
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small networks only lose by more threads
-# a process of a test that names no backend need not import torch, which takes a second
-os.environ.setdefault("STREAMINGTALKER_BACKEND", "onnx")
 
 import sys
 from pathlib import Path

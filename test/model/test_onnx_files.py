@@ -20,7 +20,6 @@ from streamingtalker_ros import Talker, TalkerError
 from streamingtalker_ros.cli import main
 from streamingtalker_ros.model.blendshape import checkpoint, onnx_files
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
-from streamingtalker_ros.model.blendshape.load_backend import PREFERRED_BACKEND_VARIABLE
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.model.blendshape.onnx_export import GRAPHS
 from streamingtalker_ros.model.checkpoint_files import CHECKSUM_FIELD, CONFIG, WEIGHTS
@@ -99,23 +98,29 @@ def test_the_choice_of_backend_and_precision(folder: Path, monkeypatch: pytest.M
         assert isinstance(talker, Talker)
         return talker.backend.name, talker.backend.precision
 
-    monkeypatch.delenv(PREFERRED_BACKEND_VARIABLE, raising=False)
-    assert chosen() == chosen(precision="float32") == ("torch", "float32")
-    assert chosen(precision="int8") == ("onnx", "int8")
-    monkeypatch.setenv(PREFERRED_BACKEND_VARIABLE, "jax")
-    with pytest.raises(TalkerError, match="unknown STREAMINGTALKER_BACKEND 'jax': choose torch, onnx"):
-        chosen()
-    monkeypatch.setenv(PREFERRED_BACKEND_VARIABLE, "onnx")
-    assert chosen() == ("onnx", "int8")
-    assert chosen(backend="onnx") == ("onnx", "int8")
-    assert chosen(precision="float32") == ("onnx", "float32")
+    def hide(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, package, None)  # a module that is None cannot be imported
+
+    assert chosen() == chosen(backend="onnx") == chosen(precision="float32") == ("onnx", "float32")
+    assert chosen(precision="int8") == chosen(backend="onnx", precision="int8") == ("onnx", "int8")
     assert chosen(backend="torch") == ("torch", "float32")
-    (folder / onnx_files.manifest_name("int8")).unlink()
-    assert chosen() == ("onnx", "float32")
-    assert chosen(precision="int8") == ("onnx", "int8")  # built in memory
+    with monkeypatch.context() as hidden:
+        hide("onnxruntime", hidden)
+        assert chosen() == ("torch", "float32")
+        with pytest.raises(TalkerError, match="needs onnxruntime"):
+            chosen(precision="int8")
     (folder / onnx_files.manifest_name("float32")).unlink()
-    assert chosen() == ("torch", "float32")
+    assert chosen() == ("torch", "float32")  # graphs in int8 are no reason to run in int8
+    assert chosen(precision="int8") == ("onnx", "int8")
+    with monkeypatch.context() as hidden:
+        hide("torch", hidden)
+        assert chosen() == ("onnx", "float32")  # built in memory
+        hide("onnx", hidden)
+        with pytest.raises(TalkerError, match="no ONNX graphs in float32: run `streamingtalker convert"):
+            chosen()
+    (folder / onnx_files.manifest_name("int8")).unlink()
     assert chosen(backend="onnx") == ("onnx", "float32")
+    assert chosen(precision="int8") == ("onnx", "int8")
 
 
 @pytest.mark.parametrize(
@@ -171,24 +176,28 @@ def test_a_damaged_graph_is_rejected_with_one_sentence(folder: Path, graph: str,
     change, text = DAMAGES[damage]
     change(folder / onnx_files.graph_name(graph, "int8"))
     with pytest.raises(TalkerError, match=text) as caught:
-        Talker.load(folder, "cpu")
+        Talker.load(folder, "cpu", precision="int8")
     assert "\n" not in str(caught.value) and "convert --onnx" in str(caught.value)
-    load_talker(folder, "cpu", precision="float32")  # another file is whole
+    load_talker(folder, "cpu")  # another file is whole
+    change(folder / onnx_files.graph_name(graph, "float32"))
+    with pytest.raises(TalkerError, match=text) as caught:
+        Talker.load(folder, "cpu")
+    assert "\n" not in str(caught.value) and "choose backend torch" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '"x"', "{}", '{"format": 1}', '{"format": "one"}', "9" * 5000, "\ud800"]
 )
 def test_a_damaged_manifest_is_rejected_with_one_sentence(folder: Path, text: str) -> None:
-    (folder / onnx_files.manifest_name("int8")).write_bytes(text.encode("utf-8", "surrogatepass"))
+    (folder / onnx_files.manifest_name("float32")).write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(TalkerError) as caught:
         Talker.load(folder, "cpu")
     assert "\n" not in str(caught.value) and "convert --onnx" in str(caught.value)
 
 
-@pytest.mark.parametrize("digests", [None, [], {"encoder.int8.onnx": 5}, {"encoder.int8.onnx": "0" * 64}])
+@pytest.mark.parametrize("digests", [None, [], {"encoder.float32.onnx": 5}, {"encoder.float32.onnx": "0" * 64}])
 def test_a_manifest_of_other_digests_is_rejected(folder: Path, digests: Any) -> None:
-    path = folder / onnx_files.manifest_name("int8")
+    path = folder / onnx_files.manifest_name("float32")
     path.write_text(json.dumps({**json.loads(path.read_text()), "sha256": digests}))
     with pytest.raises(TalkerError, match="is damaged"):
         Talker.load(folder, "cpu")
@@ -255,7 +264,7 @@ def test_an_earlier_checkpoint_without_a_checksum_is_exported(folder: Path) -> N
     path.write_text(json.dumps(values))
     assert main(["convert", "--onnx", str(folder)]) == 0
     talker = Talker.load(folder, "cpu")
-    assert isinstance(talker, Talker) and talker.backend.precision == "int8"
+    assert isinstance(talker, Talker) and talker.backend.name == "onnx"
 
 
 def test_wrong_options_of_the_command_are_one_sentence(
@@ -292,11 +301,12 @@ def test_a_folder_without_graphs_is_one_sentence_where_nothing_can_build_them(fo
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "has no ONNX graphs: run `streamingtalker convert --onnx" in done.stderr.splitlines()[-1]
+    assert "has no ONNX graphs in float32: run `streamingtalker convert --onnx" in done.stderr.splitlines()[-1]
 
 
 def test_the_package_ships_graphs_of_its_weights_in_both_precisions() -> None:
     for precision in ("float32", "int8"):
         backend = onnx_files.load(DEFAULT_CHECKPOINT, precision)
         assert backend.config == checkpoint.read_config(DEFAULT_CHECKPOINT)
-    assert Talker.load(device="cpu").backend.precision == "int8"
+    backend = Talker.load(device="cpu").backend
+    assert (backend.name, backend.precision) == ("onnx", "float32")

@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.model.blendshape import onnx_files
 from streamingtalker_ros.model.blendshape.backend import BACKENDS, PRECISIONS, FrameBackend, Precision
 from streamingtalker_ros.model.devices import choose_device, has_package
 
-PREFERRED_BACKEND_VARIABLE: Final = "STREAMINGTALKER_BACKEND"
-"""Environment variable: "onnx" lets `backend: auto` prefer ONNX Runtime where both are installed."""
+_ONNX_PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "int8")  # the preferred one first
 
 
 def check_choices(backend: object, precision: object) -> None:
@@ -33,60 +32,57 @@ def check_choices(backend: object, precision: object) -> None:
 def load_backend(
     folder: str | Path, device: str = "auto", backend: str = "auto", precision: str = "auto"
 ) -> FrameBackend:
-    """Load a checkpoint into the backend that fits.
+    """Load a checkpoint into a backend.
+
+    What "auto" is: the first line that applies.
+
+    | backend | where |
+    |---|---|
+    | torch | there is a GPU, and the device is not "cpu" |
+    | onnx | onnxruntime is installed, and the folder has graphs |
+    | torch | torch is installed |
+    | onnx | the packages onnxruntime and onnx are installed: graphs are built in memory |
 
     Args:
         folder: Checkpoint folder of the blendshape family.
         device: "auto", "cpu", "cuda" or "cuda:N"; "auto" takes CUDA where torch and a GPU are.
-        backend: One of `BACKENDS`. "auto" is torch where it is installed, with the frames of earlier versions
-            to the last bit, and ONNX Runtime where it is not; `PREFERRED_BACKEND_VARIABLE` can say otherwise.
-        precision: One of `PRECISIONS`. "auto" on ONNX Runtime is int8 where the folder has its graphs.
+        backend: One of `BACKENDS`.
+        precision: One of `PRECISIONS`. "auto" is float32: in int8, rounding of the audio moves the face
+            visibly (docs/model.md). int8 is a precision of onnx alone.
 
     Raises:
         TalkerError: If the folder, its files, the device or the backend are not available.
     """
     check_choices(backend, precision)
-    if backend == "auto" and precision != "int8":
-        preferred = os.environ.get(PREFERRED_BACKEND_VARIABLE) or "torch"
-        _check_choice(PREFERRED_BACKEND_VARIABLE, preferred, BACKENDS[1:])
-        if preferred == "torch" and has_package("torch"):
-            backend = "torch"
-    wants_onnx = backend == "onnx" or precision == "int8"
-    device = choose_device("cpu" if wants_onnx and device == "auto" else device)
-    if device != "cpu":
-        if wants_onnx:
-            raise TalkerError(
-                f"backend onnx runs on the CPU, not on {device}: choose device cpu, or backend torch with "
-                "precision float32"
-            )
-        return _load_torch(folder, device)
+    onnx_precision: Precision = "int8" if precision == "int8" else "float32"
+    if onnx_precision == "int8":
+        backend = "onnx"
+    device = choose_device("cpu" if backend == "onnx" and device == "auto" else device)
+    if backend == "auto":
+        can_load = has_package("onnxruntime") and onnx_files.has_graphs(folder, onnx_precision)
+        prefers_onnx = device == "cpu" and (can_load or not has_package("torch"))
+        backend = "onnx" if prefers_onnx else "torch"
     if backend == "torch":
         return _load_torch(folder, device)
-    found = _load_graphs(folder, precision) if wants_onnx or has_package("onnxruntime") else None
-    if found is not None:
-        return found
-    if not wants_onnx and has_package("torch"):
-        return _load_torch(folder, device)
-    from streamingtalker_ros.model.blendshape import onnx_files
+    if device != "cpu":
+        raise TalkerError(
+            f"backend onnx runs on the CPU, not on {device}: choose device cpu, or backend torch with "
+            "precision float32"
+        )
+    return _load_onnx(folder, onnx_precision)
 
+
+def _load_onnx(folder: str | Path, precision: Precision) -> FrameBackend:
+    """Load the graphs of a folder, or build them in memory if it has none in this precision."""
+    if onnx_files.has_graphs(folder, precision):
+        return onnx_files.load(folder, precision)
     require("onnxruntime", "the model")
     if not has_package("onnx"):
         raise TalkerError(
-            f"{folder} has no ONNX graphs: run `streamingtalker convert --onnx {folder}` where the package "
+            f"{folder} has no ONNX graphs in {precision}: run `streamingtalker convert --onnx {folder}` where the package "
             "onnx is installed (pip install onnx), or install torch and choose backend torch"
         )
-    return onnx_files.build(folder, "int8" if precision == "int8" else "float32")
-
-
-def _load_graphs(folder: str | Path, precision: str) -> FrameBackend | None:
-    """Load the graphs of a folder; None if it has none of this precision."""
-    from streamingtalker_ros.model.blendshape import onnx_files
-
-    candidates: tuple[Precision, ...] = ("int8", "float32")
-    for candidate in candidates:
-        if precision in ("auto", candidate) and onnx_files.has_graphs(folder, candidate):
-            return onnx_files.load(folder, candidate)
-    return None
+    return onnx_files.build(folder, precision)
 
 
 def _load_torch(folder: str | Path, device: str) -> FrameBackend:
