@@ -94,13 +94,13 @@ class TalkerParameters:
     )
     backend: str = _parameter(
         "auto",
-        "What computes the frames: auto (torch where it is installed, else ONNX Runtime), torch or onnx.",
+        "What computes the frames: auto (torch on a GPU, else ONNX Runtime, else torch), torch or onnx.",
         choices=BACKENDS,
     )
     precision: str = _parameter(
         "auto",
-        "Type in which weights are multiplied: auto (int8 on ONNX Runtime if the checkpoint has its "
-        "graphs), float32 or int8.",
+        "Type in which weights are multiplied: auto (float32), float32 or int8; int8 is cheaper and less "
+        "exact, and on ONNX Runtime alone.",
         choices=PRECISIONS,
     )
     frame_id: str = _parameter(
