@@ -83,6 +83,21 @@ def test_eyes_and_pivot_are_those_of_the_default_face() -> None:
     np.testing.assert_allclose(rig.pivot - between, PIVOT_M, atol=1e-6)
 
 
+@pytest.mark.parametrize("side", ["Left", "Right"])
+def test_the_eyes_of_the_default_face_turn_as_the_weights_say(side: str) -> None:
+    rig, eye = default_rig(), ("Left", "Right").index(side)
+    first, last = rig.parts[f"eye_{side.lower()}"]
+    center = np.array(EYES_M[eye]) + (0.0582, 0.0, 0.0)
+    rest = rig.vertices[first:last] - center
+    for name in (f"eyeLook{direction}{side}" for direction in ("Up", "Down", "In", "Out")):
+        weights = np.zeros(52, np.float32)
+        weights[INDEX[name]] = 1.0
+        u, _, v = np.linalg.svd(rest.T @ (rest + rig.deltas[INDEX[name], first:last]))
+        yaw, pitch = eye_angles(weights)[eye]
+        expected = (math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), math.sin(pitch))
+        np.testing.assert_allclose((u @ v).T @ (1.0, 0.0, 0.0), expected, atol=0.005)
+
+
 @pytest.mark.parametrize("target", TARGETS, ids=str)
 @pytest.mark.parametrize("speaking", [False, True], ids=["silent", "speaking"])
 def test_both_eyes_point_at_a_target_within_2_degrees(

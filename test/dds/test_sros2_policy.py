@@ -30,7 +30,9 @@ from support.scheduler_harness import small_talker
 from support.sros2_policy import read_policy
 from support.waiting import wait_for
 
-ROS_ONLY_TOPICS = {"/tf", "/tf_static", "/clock", "/rosout", "/parameter_events", "/talker/transition_event"}
+
+ROS_ONLY_TOPICS = {"/clock", "/rosout", "/parameter_events", "/talker/transition_event"}
+ROS_ONLY_SUBSCRIPTIONS = ROS_ONLY_TOPICS | {"/tf", "/tf_static"}
 DDS_SERVICES = {"/talker/reset", "/talker/interrupt"}
 
 
@@ -92,7 +94,8 @@ def test_policy_lists_the_topics_and_services_of_the_node(name: str) -> None:
         own, found = {peer.participant.guid}, [dict[Any, str](), dict[Any, str]()]
         node = NODES[name](domain)
         try:
-            published, subscribed = allowed.publish - ROS_ONLY_TOPICS, allowed.subscribe - ROS_ONLY_TOPICS
+            published = allowed.publish - ROS_ONLY_TOPICS
+            subscribed = allowed.subscribe - ROS_ONLY_SUBSCRIPTIONS
             services = allowed.reply & DDS_SERVICES
 
             def names() -> list[set[str]]:

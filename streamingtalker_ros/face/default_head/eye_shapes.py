@@ -13,13 +13,14 @@ import numpy.typing as npt
 from streamingtalker_ros.face.default_head.head import EYE_CENTER
 from streamingtalker_ros.face.default_head.shape_builder import ShapeBuilder
 from streamingtalker_ros.face.default_head.skin import EYE_LOOP_LENGTH, skin_surface
+from streamingtalker_ros.face.eye_look import MAX_EYE_ANGLE_RAD
 
 _MARGIN_LOOP = 2  # of the loops of an eye
-_LOOK_ANGLES_DEG = {  # yaw to the person's left, pitch up
-    "eyeLookUpLeft": (0.0, 24.0),
-    "eyeLookDownLeft": (0.0, -26.0),
-    "eyeLookOutLeft": (30.0, 0.0),
-    "eyeLookInLeft": (-30.0, 0.0),
+_LOOK_ANGLES_RAD = {  # yaw to the person's left, pitch up
+    "eyeLookUpLeft": (0.0, MAX_EYE_ANGLE_RAD),
+    "eyeLookDownLeft": (0.0, -MAX_EYE_ANGLE_RAD),
+    "eyeLookOutLeft": (MAX_EYE_ANGLE_RAD, 0.0),
+    "eyeLookInLeft": (-MAX_EYE_ANGLE_RAD, 0.0),
 }
 
 
@@ -51,8 +52,8 @@ def eye_shapes(builder: ShapeBuilder) -> dict[str, npt.NDArray[np.float64]]:
     shapes["eyeSquintLeft"] += builder.displace(
         builder.region(34, -16, 13, 6) * builder.mask("skin") * off_lids, dx=1.2, dz=1.8
     )
-    for name, (yaw, pitch) in _LOOK_ANGLES_DEG.items():
-        upper_dz, lower_dz = {"eyeLookUpLeft": (2.6, 1.5), "eyeLookDownLeft": (-5.0, -1.8)}.get(
+    for name, (yaw, pitch) in _LOOK_ANGLES_RAD.items():
+        upper_dz, lower_dz = {"eyeLookUpLeft": (3.2, 1.9), "eyeLookDownLeft": (-5.8, -2.1)}.get(
             name, (0.0, 0.0)
         )
         shapes[name] = _turn_eyeball(builder, yaw, pitch) + _move_eyelids(
@@ -105,10 +106,9 @@ def _move_eyelids(builder: ShapeBuilder, dz: npt.NDArray[np.float64]) -> npt.NDA
     return delta
 
 
-def _turn_eyeball(builder: ShapeBuilder, yaw_deg: float, pitch_deg: float) -> npt.NDArray[np.float64]:
-    """Displacements (V, 3) that turn the left eyeball, to the person's left and up."""
+def _turn_eyeball(builder: ShapeBuilder, a: float, b: float) -> npt.NDArray[np.float64]:
+    """Displacements (V, 3) that turn the left eyeball by a rad to the person's left and b rad up."""
     first, last = builder.parts["eye_left"]
-    a, b = np.radians([yaw_deg, pitch_deg])
     yaw = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
     pitch = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
     delta = builder.zeros()
