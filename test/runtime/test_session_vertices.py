@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from streamingtalker_ros.audio.constants import NS_PER_S
+from streamingtalker_ros.conversation.commands import LookAt
 from streamingtalker_ros.model.vertex.streaming import VertexTalker
 from streamingtalker_ros.runtime.session import WEB_POLICY
 from streamingtalker_ros.runtime.transition import CROSSFADE_FRAMES
@@ -118,3 +119,13 @@ def test_a_browser_gets_idle_frames_of_a_vertex_talker(talker: VertexTalker) -> 
         (n, stamp(n, 0), 3) for n in range(len(harness.faces))
     ]
     assert len(harness.faces) >= 20 and harness.session.is_at_rest
+
+
+def test_a_command_of_the_conversation_is_one_message_and_the_frames_go_on(talker: VertexTalker) -> None:
+    harness, plain = SchedulerHarness(talker), SchedulerHarness(talker)
+    harness.session.command(LookAt((1.0, 0.5, 0.0)), S0)
+    for each in (harness, plain):
+        each.send_realtime(voice(1.01))
+        each.run(3.0)
+    assert len(harness.warnings) == 1 and "vertex model" in harness.warnings[0]
+    np.testing.assert_array_equal(vertices(harness.faces), vertices(plain.faces))
