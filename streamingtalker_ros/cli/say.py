@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     parser.description = (
         "Lets a text-to-speech command speak, and publishes what it writes on the ROS 2 topic `audio`, as it "
-        "is written, for a talker (`streamingtalker talk`, or the ROS node) to move its lips to. Without TEXT, "
-        "each line of the standard input is said. The command gets the text in place of {text} in its "
+        "is written, for a talker (`streamingtalker talk`, or the ROS node) to move its lips to. Without "
+        "TEXT, each line of the standard input is said. The command gets the text in place of {text} in its "
         "arguments, else on its standard input, never through a shell, and writes WAV or bare PCM (16-bit, "
         "mono) to its standard output. Ctrl-C ends the speech."
     )

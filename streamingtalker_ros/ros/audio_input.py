@@ -8,6 +8,7 @@ worker.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from rclpy.node import Node
@@ -21,6 +22,7 @@ from streamingtalker_ros.ros.message_types import message_class
 from streamingtalker_ros.ros.subscription import AdaptiveSubscription
 
 if TYPE_CHECKING:  # the marker and head nodes, which import this module, need none of what these import
+    from streamingtalker_ros.audio.packet import AudioPacket
     from streamingtalker_ros.runtime.parameters import TalkerParameters
     from streamingtalker_ros.runtime.worker import TalkerWorker
 
@@ -106,6 +108,14 @@ class AudioInput:
                 on_damaged=self._reject_damaged,
             )
         )
+
+    def on_speech(self, packets: Sequence[AudioPacket]) -> None:
+        """Queue audio of the node's own speech, which is followed at once.
+
+        Args:
+            packets: The packets.
+        """
+        self._audio_receiver.on_speech(packets)
 
     def reset(self) -> None:
         """Forget the file that messages continue."""

@@ -20,6 +20,8 @@ TRANSFORMS_PUBLISHER: Final = QoSProfile(depth=100, reliability=RELIABLE)
 COMMANDS_PUBLISHER: Final = QoSProfile(depth=1, reliability=RELIABLE)
 VERTICES: Final = QoSProfile(depth=5, reliability=BEST_EFFORT)
 LATCHED: Final = QoSProfile(depth=1, reliability=RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+SYNCED_PUBLISHER: Final = QoSProfile(depth=100, reliability=RELIABLE)
+SPEECH_STATUS: Final = QoSProfile(depth=10, reliability=RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # deep enough for twenty seconds of 20-ms packets that a text-to-speech node sends at once; the worker bounds
 # what it queues
 AUDIO_DEPTH: Final = 1000

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from streamingtalker_ros.ros.face_output import FaceOutput
     from streamingtalker_ros.ros.gaze_topic import GazeTopic
+    from streamingtalker_ros.ros.speech import SayAction, SpeechTopics
+    from streamingtalker_ros.runtime.frames import PublishedFrame
+    from streamingtalker_ros.runtime.speech import NodeSpeech
     from streamingtalker_ros.runtime.worker import TalkerWorker
 
 MAX_DRAIN_S: Final = 3.0  # queued audio that is processed after a simulation has ended
@@ -58,6 +61,7 @@ class TalkerNode(LifecycleNode):
         self._output: FaceOutput | None = None
         self._audio: audio_input.AudioInput | None = None
         self._gaze: GazeTopic | None = None
+        self._speech: SpeechTopics | None = None
         self._diagnostics_reporter: diagnostics.DiagnosticsReporter | None = None
         self._trigger_services: list[Any] = []
         # the namespace distinguishes the talkers of one robot
@@ -65,6 +69,11 @@ class TalkerNode(LifecycleNode):
         self._is_active = False
         self._configure_error = ""
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._say_action: SayAction | None = None
+        if self._talker_parameters.tts_command:
+            from streamingtalker_ros.ros.speech import SayAction  # here, since it imports the worker
+
+            self._say_action = SayAction(self, self._active_speech)
         steady_clock = Clock(clock_type=ClockType.STEADY_TIME)  # runs while the simulation is paused
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady_clock)
         if self._talker_parameters.autostart:
@@ -110,6 +119,8 @@ class TalkerNode(LifecycleNode):
         self._audio.open()
         assert self._gaze is not None
         self._gaze.open()
+        assert self._speech is not None
+        self._speech.open()
         self._is_active = True
         return result
 
@@ -199,6 +210,7 @@ class TalkerNode(LifecycleNode):
         from streamingtalker_ros.robot_head.neck import load_neck_limits
         from streamingtalker_ros.ros.face_output import FaceOutput
         from streamingtalker_ros.ros.gaze_topic import GazeTopic
+        from streamingtalker_ros.ros.speech import SpeechTopics
         from streamingtalker_ros.runtime.worker import TalkerWorker, describe_backend, load_talker
 
         neck_limits = load_neck_limits(values.gaze_head)
@@ -207,18 +219,21 @@ class TalkerNode(LifecycleNode):
         self._worker = TalkerWorker(
             talker,
             values,
-            self._output.publish,
+            self._publish_frame,
             warn=self.get_logger().warning,
             clock=create_clock(self),
+            retains_audio=True,
         )
         self._worker.set_neck_limits(neck_limits)
         self._audio = audio_input.AudioInput(self, variant, values, self._worker)
         self._gaze = GazeTopic(self, values, self._worker)
+        self._speech = SpeechTopics(self, variant, values, self._worker, self._audio.on_speech)
         self._diagnostics_reporter = diagnostics.DiagnosticsReporter(
             self._worker,
             message_types.message_class,
             self._diagnostics_name,
             outputs=self._output.output_statistics,
+            extra=self._speech.speech.diagnostics,
         )
         self._trigger_services = [
             self.create_service(Trigger, f"~/{name}", callback)
@@ -234,6 +249,8 @@ class TalkerNode(LifecycleNode):
             return
         assert self._worker is not None and self._audio is not None
         self._is_active = False
+        if self._speech is not None:
+            self._speech.close()
         self._audio.close()
         if self._gaze is not None:
             self._gaze.close()
@@ -253,13 +270,25 @@ class TalkerNode(LifecycleNode):
         for service in self._trigger_services:
             self.destroy_service(service)
         self._trigger_services = []
+        if self._speech is not None:
+            self._speech.destroy()
         if self._output is not None:
             self._output.destroy()
-        self._worker = self._output = self._audio = self._gaze = self._diagnostics_reporter = None
+        self._worker = self._output = self._audio = self._gaze = self._speech = None
+        self._diagnostics_reporter = None
         gc.collect()  # frees the model's memory now
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+    def _publish_frame(self, frame: PublishedFrame) -> None:
+        """Publish a frame, and its audio with it; called in the worker's thread."""
+        assert self._output is not None and self._speech is not None
+        self._output.publish(frame)
+        self._speech.publish(frame)
+
+    def _active_speech(self) -> NodeSpeech | None:
+        return self._speech.speech if self._is_active and self._speech is not None else None
 
     def _apply_parameters(self, values: Mapping[str, Any]) -> None:
         new = self._talker_parameters.replace(**values)
@@ -271,6 +300,8 @@ class TalkerNode(LifecycleNode):
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self._worker is not None
+        if self._speech is not None:
+            self._speech.speech.interrupt()
         if self._audio is not None:
             self._audio.reset()
         self._worker.reset()
@@ -279,6 +310,8 @@ class TalkerNode(LifecycleNode):
 
     def _on_interrupt(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self._worker is not None
+        if self._speech is not None:
+            self._speech.speech.interrupt()
         self._worker.interrupt()
         response.success, response.message = True, "the queued audio is dropped, the mouth closes"
         return response

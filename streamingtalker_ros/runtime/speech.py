@@ -69,7 +69,8 @@ class NodeSpeech:
                 worker.clock,
                 now_ns,
             )
-        self._playback = AudioPlayback(SAMPLE_RATE) if parameters.play_audio else None
+        self._plays = parameters.play_audio
+        self._playback = AudioPlayback(SAMPLE_RATE) if self._plays else None
 
     @property
     def has_tts(self) -> bool:
@@ -77,7 +78,9 @@ class NodeSpeech:
         return self._speaker is not None
 
     def start(self) -> None:
-        """Start saying what is asked for."""
+        """Start saying what is asked for; after `close`, again."""
+        if self._plays and self._playback is None:
+            self._playback = AudioPlayback(SAMPLE_RATE)
         if self._speaker is not None:
             self._speaker.start()
 
@@ -158,8 +161,9 @@ class NodeSpeech:
         """Drop all that is said, end the command and release the loudspeaker."""
         if self._speaker is not None:
             self._speaker.close()
-        if self._playback is not None:
-            self._playback.close()
+        playback, self._playback = self._playback, None
+        if playback is not None:
+            playback.close()
 
     def _warn_once(self, message: str) -> None:
         if message not in self._warned and len(self._warned) < _MAX_WARNINGS:
