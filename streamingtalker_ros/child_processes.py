@@ -25,7 +25,7 @@ ORDERLY_END_S: Final = 5.0
 """Time for a command whose starter has ended to end in order, joints at rest first."""
 
 _TERMINATION_S: Final = 0.5  # from SIGTERM to SIGKILL
-_WATCHER: Final = 'read -r line; kill -9 -- "-$1"'  # its input ends when this process does
+_WATCHER: Final = 'read -r line; kill -s KILL -- "-$1"'  # its input ends when this process does
 _PIPE_VARIABLE: Final = "STREAMINGTALKER_STARTER_ON_STDIN"
 _POLL_S: Final = 0.005
 _EXIT_STARTER_ENDED: Final = 128 + signal.SIGTERM

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from streamingtalker_ros.errors import TalkerError, require
 
 PREFILL_S: Final = 0.06
-"""Audio that waits before a sound begins, so that pieces may be late by as much."""
+"""Audio that waits at least before a sound begins: two frames of 40 ms, of which the second may be late."""
 
 _MAX_WAITING_S: Final = 0.5  # beyond it the oldest audio is dropped
 

@@ -257,7 +257,7 @@ class AudioReceiver:
             self._followed = publisher
             return True
         is_silent = pause > SILENCE_S and self._sink.queued_seconds <= _MAX_QUEUED_S
-        takes_over = self._is_preferred(publisher) and not self._is_preferred(followed)
+        takes_over = self._priority(publisher) > self._priority(followed)
         if not is_silent:
             pair = (followed, publisher, publisher if takes_over else followed)
             self._conflict, since = pair, self._conflict_since
@@ -281,9 +281,11 @@ class AudioReceiver:
         is_one_name = names[0] == names[1] or not all(names)
         return is_one_name and first[:_PARTICIPANT_CHARS] == second[:_PARTICIPANT_CHARS]
 
+    def _priority(self, publisher: str) -> int:
+        """Return which of two publishers interrupts the other: the one of the higher number."""
+        return 2 if publisher == SPEECH_PUBLISHER else int(self._is_preferred(publisher))
+
     def _is_preferred(self, publisher: str) -> bool:
-        if publisher == SPEECH_PUBLISHER:
-            return True
         if not self._preferred:
             return False
         name = self._publisher_name(publisher)
@@ -302,7 +304,7 @@ class AudioReceiver:
         labels = {publisher: self._label(publisher) for publisher in (first, second)}
         if labels[first] == labels[second]:
             labels = {publisher: f"{label} ({publisher})" for publisher, label in labels.items()}
-        goes_on = "whenever it sends" if self._is_preferred(followed) else "until it falls silent"
+        goes_on = "whenever it sends" if self._priority(followed) else "until it falls silent"
         self._sink.report_sender_fault(
             "publishers",
             f"two publishers on {self._topic}: {labels[first]} and {labels[second]}: {labels[followed]} is "

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from streamingtalker_ros.audio.packet import AudioFormat
+from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.messaging.audio_receiver import AudioReceiver
@@ -20,6 +20,7 @@ from support.scheduler_harness import weights as stack_weights
 
 TYPE = "audio_common_msgs/msg/AudioDataStamped"
 MICROPHONE, SPEECH = "0a" * 16, "0b" * 16  # GUIDs
+START_OF_SPEECH = S0 + 10**9
 NAMES = {MICROPHONE: "/robot/microphone", SPEECH: "/robot/tts"}
 
 
@@ -88,6 +89,17 @@ class Topic:
     def _delivery(self, message: Any, publisher: str, at: float) -> Callable[[], None]:
         now = S0 + round((at - START) * 1e9)
         return lambda: self.receiver.on_audio(message, TYPE, publisher, now, at)
+
+    def say(self, pcm: npt.NDArray[np.int16], begin: float) -> None:
+        """The node itself speaks: its audio is there at once, with the stamps of its time."""
+
+        def feed() -> None:
+            stamp = S0 + round(begin * 1e9)
+            self.receiver.on_speech(
+                [AudioPacket(pcm.tobytes(), AudioFormat(), stamp, START + begin, stamp, "say 1.0")]
+            )
+
+        self.harness.at(START + begin, feed)
 
 
 def assert_spoken(frames: list[Any], talker: Talker, pcm: npt.NDArray[np.int16]) -> None:
@@ -232,3 +244,24 @@ def test_publishers_that_nothing_tells_apart_are_named_when_their_audio_is_fault
     assert topic.harness.warnings[-1].startswith(
         "two publishers on /audio: /microphone and /tts: nothing tells"
     )
+
+
+def test_what_the_node_says_interrupts_a_publisher_which_is_followed_again_afterwards(talker: Talker) -> None:
+    topic, microphone, speech = Topic(talker, preferred="/robot/microphone"), voice(4.0), voice(1.0, seed=1)
+    topic.send(MICROPHONE, microphone)
+    topic.say(speech, 1.0)
+    topic.harness.run(6.0)
+    said = [frame for frame in topic.harness.audio if START_OF_SPEECH <= frame.stamp < START_OF_SPEECH + 1e9]
+    assert_spoken(said, talker, speech)
+    assert topic.harness.statistics.interrupts == 1 and topic.harness.statistics.streams == 3
+    assert topic.harness.audio[-1].stamp > START_OF_SPEECH + 2.5e9  # the microphone, after a pause
+    assert len(topic.harness.warnings) == 1 and "speech of this node" in topic.harness.warnings[0]
+
+
+def test_nobody_interrupts_what_the_node_says(talker: Talker) -> None:
+    topic, microphone, speech = Topic(talker, preferred="/robot/microphone"), voice(1.0), voice(2.0, seed=1)
+    topic.say(speech, 0.0)
+    topic.send(MICROPHONE, microphone, 0.5)
+    topic.harness.run(4.0)
+    assert_spoken(topic.harness.audio, talker, speech)
+    assert topic.harness.statistics.other_publishers == 50 and not topic.harness.statistics.interrupts
