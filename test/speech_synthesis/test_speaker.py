@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,7 @@ class Stage:
         )
         self.speaker.start()
 
-    def _push(self, packets: list[AudioPacket]) -> None:
+    def _push(self, packets: Sequence[AudioPacket]) -> None:
         self.packets += packets
         self.times.append(time.time())
 
