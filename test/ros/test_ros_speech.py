@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,7 @@ def test_texts_of_the_topic_and_of_the_action_are_said_in_step_with_the_face(
         sounds = graph.subscribe(message_class(f"audio_common_msgs/msg/{type_name}"), "audio_synced")
         publisher = graph.node.create_publisher(String, "say", 10)
         assert wait_for(publisher.get_subscription_count, 60)
+        time.sleep(1.0)  # the talker discovers the publisher
         publisher.publish(String(data="Hello"))
         assert wait_for(lambda: bool(states) and states[-1].state == "finished", 60)
         assert states[-1].duration == pytest.approx(SECONDS)
