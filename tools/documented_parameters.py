@@ -3,7 +3,8 @@
 
     python tools/documented_parameters.py
 
-ruff's D417 looks only at docstrings that have a section `Args:`; this looks at all of them.
+ruff's D417 looks only at docstrings that have a section `Args:`; this looks at all of them. A method of a
+protocol is documented there: its implementations say "See `Protocol.method`."
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ def undocumented_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) ->
     Args:
         function: A function or method.
     """
+    docstring = ast.get_docstring(function) or ""
+    if re.fullmatch(rf"See `\w+\.{function.name}`\.", docstring):
+        return []
     arguments = function.args
     names = [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-    docstring = ast.get_docstring(function) or ""
     return [
         name
         for name in names

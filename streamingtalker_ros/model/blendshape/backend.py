@@ -110,7 +110,7 @@ class FrameBackend(Protocol):
 
         Returns:
             Features (B, audio_width), and the outputs of the auxiliary heads (B, 1 to 5), see
-            `AudioEncoder.auxiliary_logits`.
+            `AudioEncoder.auxiliary_logits`; both are valid until the next call.
         """
         ...
 

@@ -80,7 +80,7 @@ def _load_onnx(folder: str | Path, precision: Precision) -> FrameBackend:
     if not has_package("onnx"):
         raise TalkerError(
             f"{folder} has no ONNX graphs in {precision}: run `streamingtalker convert --onnx {folder}` "
-            "where the package onnx is installed (pip install onnx), or install torch and choose backend torch"
+            "where the package onnx is installed (pip install onnx), or install torch for backend torch"
         )
     return onnx_files.build(folder, precision)
 

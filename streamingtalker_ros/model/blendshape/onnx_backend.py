@@ -196,43 +196,39 @@ class OnnxBackend:
         }
 
     def open_row(self) -> int:
-        """Return a fresh row of state."""
+        """See `FrameBackend.open_row`."""
         return self._pool.open()
 
     def close_row(self, row: int) -> None:
-        """Free a row, in any thread: the pool takes no lock."""
+        """See `FrameBackend.close_row`."""
         self._pool.close(row)
 
     def reset_row(self, row: int) -> None:
-        """Reset the state of a row in place."""
+        """See `FrameBackend.reset_row`."""
         self._pool.reset(row)
 
     def open_uncond_row(self, frame: int) -> int:
-        """Return a fresh row of the unconditional branch of a voice from `frame` on."""
+        """See `FrameBackend.open_uncond_row`."""
         row = self._uncond_pool.open()
         self._uncond_pool.arrays["frame"][row] = frame
         return row
 
     def close_uncond_row(self, row: int) -> None:
-        """Free a row of the unconditional branch, as `close_row` does."""
+        """See `FrameBackend.close_uncond_row`."""
         self._uncond_pool.close(row)
 
     def reset_uncond_row(self, row: int) -> None:
-        """Reset a row of the unconditional branch in place."""
+        """See `FrameBackend.reset_uncond_row`."""
         self._uncond_pool.reset(row)
 
     def state_layout(self) -> list[tuple[int, tuple[int, ...]]]:
-        """Return the address and shape of each array of the state."""
+        """See `FrameBackend.state_layout`."""
         return self._pool.layout()
 
     # -- a step ----------------------------------------------------------------------------------------------
 
     def stages(self, steps: int) -> dict[str, tuple[object, str]]:
-        """Return the parts of a step that a benchmark may time.
-
-        Args:
-            steps: Number of DDIM steps.
-        """
+        """See `FrameBackend.stages`."""
         return {
             "features": (self._features, "compute"),
             "encoder": (self, "run_encoder"),
@@ -253,19 +249,11 @@ class OnnxBackend:
         graph.run()
 
     def prepare_steps(self, steps: int) -> None:
-        """Compute the tables of a number of steps."""
+        """See `FrameBackend.prepare_steps`."""
         self.get_tables(steps)
 
     def encode_hops(self, rows: Sequence[int], hops: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Encode one hop of audio of each of B voices; see `FrameBackend.encode_hops`.
-
-        Args:
-            rows: B rows; their state advances.
-            hops: (B, config.hop) samples in -1..1.
-
-        Returns:
-            Features (B, audio_width) and auxiliary logits (B, 1 to 5).
-        """
+        """See `FrameBackend.encode_hops`."""
         if self.precision == "float32" or len(rows) == 1:
             return self._encode(rows, hops)
         parts = [self._encode([row], hops[i : i + 1]) for i, row in enumerate(rows)]
@@ -308,21 +296,7 @@ class OnnxBackend:
         uncond_rows: Sequence[int] = (),
         guidance: Sequence[float] = (),
     ) -> FloatArray:
-        """Generate the next frame of each of B voices; see `FrameBackend.generate`.
-
-        Args:
-            rows: B rows; their state advances.
-            features: (B, audio_width).
-            noise: (B, D).
-            style_rows: B rows of the style embedding.
-            steps: Number of DDIM steps.
-            context_frames: Past frames that count, at most h; None for h.
-            uncond_rows: With guidance B rows of the unconditional branch, else empty.
-            guidance: With guidance B scales, else empty.
-
-        Returns:
-            (B, motion_dim).
-        """
+        """See `FrameBackend.generate`."""
         if self.precision == "float32" or len(rows) == 1:
             return self._generate(
                 rows, features, noise, style_rows, steps, context_frames, uncond_rows, guidance

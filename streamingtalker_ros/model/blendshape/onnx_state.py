@@ -13,13 +13,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from streamingtalker_ros.model.blendshape.row_allocator import RowAllocator
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 _MASKED: Final = -np.inf
 
 
-class RowPool:
+class RowPool(RowAllocator):
     """Rows of arrays whose first dimension grows; a voice owns a row of each.
 
     Args:
@@ -27,39 +29,21 @@ class RowPool:
     """
 
     def __init__(self, init_arrays: Callable[[int], dict[str, np.ndarray]]) -> None:
+        super().__init__()
         self._init_arrays = init_arrays
         self._initial = init_arrays(1)
-        self._free: list[int] = []
-        self.size = 0
         self.arrays: dict[str, np.ndarray] = init_arrays(0)
-
-    def open(self) -> int:
-        """Return a fresh row; the pool doubles when it is full."""
-        if not self._free:
-            self._grow(max(2 * self.size, 1))
-        row = self._free.pop()  # the one freed last: a closed voice's row serves the next one
-        try:
-            self.reset(row)
-        except BaseException:
-            self.close(row)
-            raise
-        return row
-
-    def close(self, row: int) -> None:
-        """Free a row. Safe in any thread and at any point, also inside of another method of the pool."""
-        self._free.append(row)  # atomic
 
     def reset(self, row: int) -> None:
         """Return a row to the start of a voice, in place."""
         for name, array in self.arrays.items():
             array[row] = self._initial[name][0]
 
-    def _grow(self, size: int) -> None:
+    def _resize(self, size: int) -> None:
         grown = self._init_arrays(size)
         for name, array in self.arrays.items():
             grown[name][: self.size] = array
-        self._free.extend(range(self.size, size))
-        self.arrays, self.size = grown, size
+        self.arrays = grown
 
     def layout(self) -> list[tuple[int, tuple[int, ...]]]:
         """Return the address and shape of each array."""

@@ -14,6 +14,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
+from streamingtalker_ros.model.blendshape.row_allocator import RowAllocator
+
 
 class PooledState(Protocol):
     """A dataclass of tensors whose first dimension is the batch, nested in dataclasses and lists."""
@@ -41,7 +43,7 @@ def state_tensors(state: Any) -> list[torch.Tensor]:
     raise TypeError(f"a state holds tensors, lists and dataclasses, not {type(state).__name__}")
 
 
-class StatePool(Generic[StateT]):
+class StatePool(RowAllocator, Generic[StateT]):
     """Growing pool of rows.
 
     Args:
@@ -49,10 +51,9 @@ class StatePool(Generic[StateT]):
     """
 
     def __init__(self, init_state: Callable[[int], StateT]) -> None:
+        super().__init__()
         self._init_state = init_state
-        self._size = 0
         self._state: StateT | None = None
-        self._free: list[int] = []
         self._gather_buffers: dict[int, StateT] = {}  # by batch size
 
     @property
@@ -61,38 +62,16 @@ class StatePool(Generic[StateT]):
         assert self._state is not None, "no row was opened yet"
         return self._state
 
-    def open(self) -> int:
-        """Return a fresh row; the pool doubles when it is full."""
-        if not self._free:
-            self._grow(max(2 * self._size, 1))
-        row = self._free.pop()  # the one freed last: a closed stream's row serves the next one
-        try:
-            self.reset(row)
-        except BaseException:
-            self.close(row)
-            raise
-        return row
-
-    def close(self, row: int) -> None:
-        """Free a row. Safe in any thread and at any point, also inside of another method of the pool."""
-        self._free.append(row)  # atomic
-
-    @property
-    def num_open(self) -> int:
-        """Number of rows in use."""
-        return self._size - len(self._free)
-
     def reset(self, row: int) -> None:
         """Reset the state of a row in place."""
         self.state.reset([row])
 
-    def _grow(self, size: int) -> None:
+    def _resize(self, size: int) -> None:
         grown = self._init_state(size)
         if self._state is not None:
             for new, old in zip(state_tensors(grown), state_tensors(self._state), strict=True):
-                new[: self._size] = old
-        self._free.extend(range(self._size, size))
-        self._state, self._size, self._gather_buffers = grown, size, {}
+                new[: self.size] = old
+        self._state, self._gather_buffers = grown, {}
 
     @contextmanager
     def batch(self, rows: list[int], *subset: str) -> Generator[StateT, None, None]:
@@ -103,7 +82,7 @@ class StatePool(Generic[StateT]):
             subset: Names of the state's fields that are used and written back; all if left out.
         """
         pool_state = self.state
-        if rows == list(range(self._size)):
+        if rows == list(range(self.size)):
             yield pool_state
             return
         if len(rows) not in self._gather_buffers:

@@ -74,15 +74,11 @@ class TorchBackend:
         return len(self._graphs)
 
     def state_layout(self) -> list[tuple[int, tuple[int, ...]]]:
-        """Return the address and shape of each tensor of the state."""
+        """See `FrameBackend.state_layout`."""
         return [(tensor.data_ptr(), tuple(tensor.shape)) for tensor in state_tensors(self._pool.state)]
 
     def stages(self, steps: int) -> dict[str, tuple[object, str]]:
-        """Return the parts of a step that a benchmark may time.
-
-        Args:
-            steps: Number of DDIM steps.
-        """
+        """See `FrameBackend.stages`."""
         return {
             "encoder": (self.fused, "encode_hop"),
             "predictor": (self.fused, "predictor"),
@@ -108,23 +104,23 @@ class TorchBackend:
         return sampler
 
     def prepare_steps(self, steps: int) -> None:
-        """Build the sampler of a number of steps."""
+        """See `FrameBackend.prepare_steps`."""
         self.sampler(steps)
 
     def open_row(self) -> int:
-        """Return a fresh row of the state pool."""
+        """See `FrameBackend.open_row`."""
         return self._pool.open()
 
     def close_row(self, row: int) -> None:
-        """Free a row, in any thread: the pool takes no lock."""
+        """See `FrameBackend.close_row`."""
         self._pool.close(row)
 
     def reset_row(self, row: int) -> None:
-        """Reset the state of a row in place."""
+        """See `FrameBackend.reset_row`."""
         self._pool.reset(row)
 
     def open_uncond_row(self, frame: int) -> int:
-        """Return a fresh row of the unconditional branch of a voice from `frame` on."""
+        """See `FrameBackend.open_uncond_row`."""
         row = self._uncond_pool.open()
         try:
             with self._uncond_pool.batch([row]) as state:
@@ -135,24 +131,16 @@ class TorchBackend:
         return row
 
     def close_uncond_row(self, row: int) -> None:
-        """Free a row of the unconditional branch, as `close_row` does."""
+        """See `FrameBackend.close_uncond_row`."""
         self._uncond_pool.close(row)
 
     def reset_uncond_row(self, row: int) -> None:
-        """Reset a row of the unconditional branch in place."""
+        """See `FrameBackend.reset_uncond_row`."""
         self._uncond_pool.reset(row)
 
     @torch.inference_mode()
     def encode_hops(self, rows: Sequence[int], hops: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Encode one hop of audio of each of B voices; see `FrameBackend.encode_hops`.
-
-        Args:
-            rows: B rows; their state advances.
-            hops: (B, config.hop) samples in -1..1.
-
-        Returns:
-            Features (B, audio_width) and auxiliary logits (B, 1 to 5), valid until the next call.
-        """
+        """See `FrameBackend.encode_hops`."""
         with self._pool.batch(list(rows), "encoder") as state:
 
             def encode(hop: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -173,21 +161,7 @@ class TorchBackend:
         uncond_rows: Sequence[int] = (),
         guidance: Sequence[float] = (),
     ) -> FloatArray:
-        """Generate the next frame of each of B voices; see `FrameBackend.generate`.
-
-        Args:
-            rows: B rows; their state advances.
-            features: (B, audio_width).
-            noise: (B, D).
-            style_rows: B rows of the style embedding.
-            steps: Number of DDIM steps.
-            context_frames: Past frames that count, at most h; None for h.
-            uncond_rows: With guidance B rows of the unconditional branch, else empty.
-            guidance: With guidance B scales, else empty.
-
-        Returns:
-            (B, motion_dim).
-        """
+        """See `FrameBackend.generate`."""
         sampler = self.sampler(steps)
         inputs = [torch.from_numpy(array).to(self.device) for array in (features, noise)]
         inputs.append(torch.tensor(style_rows, device=self.device))
