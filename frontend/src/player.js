@@ -64,11 +64,15 @@ const FILE_TAIL_SECONDS = 0.7; // after a file's end, until it is stopped
  * @property {boolean} [explains] whether to ask the server why it does not accept the connection
  */
 
+/** Why a source is not played that was stopped before it had begun. */
+export const STOPPED = new Error('it was stopped');
+
 export class Player {
   /** @type {number | null} */
   #anchoredEpoch = null; // epoch whose time 0 has its position in the delay line
   #skippingAudio = false; // because the network is too slow
   #opening = false;
+  #stopCount = 0; // calls of `stop` and `interrupt`
   #sourceEnded = false;
 
   /**
@@ -266,8 +270,14 @@ export class Player {
     });
   }
 
+  /** Whether a source is being opened. */
+  get isOpening() {
+    return this.#opening;
+  }
+
   /** Stop the source. */
   async stop() {
+    this.#stopCount++;
     await this.beforeSourceEnds();
     await this.audio.close();
     this.idle();
@@ -279,6 +289,7 @@ export class Player {
   /** Barge-in: discard queued audio and close the mouth. A file is stopped; the microphone is resumed. */
   async interrupt() {
     if (this.source === 'watch' || !this.serverInfo) return;
+    this.#stopCount++;
     if (this.source === 'file' || this.source === 'stream') {
       this.source = null;
       await this.beforeSourceEnds();
@@ -313,11 +324,15 @@ export class Player {
     if (!this.serverInfo || !this.connected) return new Error('the server is not connected: wait until it is');
     if (this.#opening) return new Error('another source is being opened: wait for its end');
     this.#opening = true;
+    const stopCount = this.#stopCount;
     try {
       await this.beforeSourceEnds();
       this.source = null;
       await open(this.serverInfo.lookahead + 2 / this.serverInfo.frame_rate);
-      if (this.connection.isClosed) throw new Error('the player was closed');
+      if (this.connection.isClosed || stopCount !== this.#stopCount) {
+        await this.audio.close();
+        return STOPPED;
+      }
       this.source = source;
       this.#sourceEnded = false;
       if (source === 'watch') this.#startWatching();

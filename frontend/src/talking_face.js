@@ -4,7 +4,7 @@
 import workletSource from 'worklet:delay-line';
 import { FaceView } from './face_view.js';
 import { quantile } from './metrics.js';
-import { Player } from './player.js';
+import { Player, STOPPED } from './player.js';
 import { PROTOCOL_VERSION } from './protocol.js';
 import { isFaceFrame } from './timeline.js';
 
@@ -66,6 +66,9 @@ class TalkingFace extends Base {
   #timeline = null;
   /** @type {Record<string, unknown>} */
   #controlValues = {};
+  #speechNumber = 0; // of the last call of `speak` or `stop`
+  /** @type {Promise<unknown>} */
+  #opened = Promise.resolve(); // once the last sound has been opened
   /** @type {((isComplete: boolean) => void) | null} */
   #endSpeech = null;
   /** @type {import('./protocol.js').Frame | null} */
@@ -199,21 +202,26 @@ class TalkingFace extends Base {
    * @returns {Promise<boolean>} whether it was spoken to its end
    */
   async speak(audio, { silent = false } = {}) {
-    const player = await this.#whenReady();
-    this.#finishSpeech(false);
-    /** @type {Error | null} */
-    let error;
-    if (typeof MediaStream === 'function' && audio instanceof MediaStream) {
-      error = await player.playStream(audio, !silent);
-    } else if (audio instanceof Blob) {
-      const name = /** @type {Partial<File>} */ (audio).name?.slice(0, 60) || 'the sound';
-      error = await player.playFile(await audio.arrayBuffer(), name);
-    } else if (audio instanceof ArrayBuffer) {
-      error = await player.playFile(audio.slice(0), 'the sound'); // decoding detaches it
-    } else {
+    const stream = typeof MediaStream === 'function' && audio instanceof MediaStream ? audio : null;
+    if (!stream && !(audio instanceof Blob) && !(audio instanceof ArrayBuffer)) {
       throw new TypeError('speak takes an ArrayBuffer or a File of a sound file, or a MediaStream');
     }
+    const player = await this.#whenReady();
+    const number = ++this.#speechNumber;
+    this.#finishSpeech(false);
+    const opened = this.#opened.then(async () => {
+      if (number !== this.#speechNumber) return STOPPED;
+      if (stream) return player.playStream(stream, !silent);
+      const file = /** @type {ArrayBuffer | File} */ (audio);
+      const name = (file instanceof Blob && file.name?.slice(0, 60)) || 'the sound';
+      const bytes = file instanceof Blob ? await file.arrayBuffer() : file.slice(0); // decoding detaches it
+      return number === this.#speechNumber ? player.playFile(bytes, name) : STOPPED;
+    });
+    this.#opened = opened.catch(() => {});
+    const error = await opened;
+    if (error === STOPPED || number !== this.#speechNumber) return false;
     if (error) throw error;
+    this.#finishSpeech(false);
     return new Promise((resolve) => {
       this.#endSpeech = resolve;
     });
@@ -222,7 +230,8 @@ class TalkingFace extends Base {
   /** Stop the sound and close the mouth; a face that listens goes on with that. */
   async stop() {
     const player = this.#player;
-    if (!player?.source || player.source === 'watch') return;
+    this.#speechNumber++;
+    if (!player || (!player.isOpening && (!player.source || player.source === 'watch'))) return;
     await player.interrupt();
     this.#finishSpeech(false);
     this.#listen();
@@ -337,6 +346,7 @@ class TalkingFace extends Base {
     clearInterval(this.#timer);
     this.#awaitGesture(false);
     this.#faceLoad.abort();
+    this.#speechNumber++;
     this.#finishSpeech(false);
     this.#player?.close();
     this.#view?.dispose();
@@ -412,11 +422,11 @@ class TalkingFace extends Base {
   async #whenReady() {
     if (!this.isConnected) throw new Error('this <talking-face> is in no document: append it to one');
     while (!this.#isReady || !this.#player?.connected) {
+      if (this.#errorMessage && !this.#player?.connected) throw new Error(this.#errorMessage);
       if (this.#state === 'closed' && !this.#isStartPending) throw new Error(this.#errorMessage || 'not connected');
       await new Promise((resolve) => {
         for (const type of ['state', 'ready', 'error']) this.addEventListener(type, resolve, { once: true });
       });
-      if (this.#errorMessage && !this.#player?.connected) throw new Error(this.#errorMessage);
     }
     return this.#player;
   }
@@ -543,7 +553,7 @@ class TalkingFace extends Base {
   #showStatus(message, isError = false) {
     const text = this.shadowRoot?.querySelector('.message');
     if (!text) return;
-    text.textContent = message && `${message[0].toUpperCase()}${message.slice(1)}`;
+    text.textContent = message;
     text.classList.toggle('bad', isError);
     if (!isError || message === this.#errorMessage) return;
     this.#errorMessage = message;

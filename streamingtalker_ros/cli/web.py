@@ -82,6 +82,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="face to show: a .glb with ARKit morph targets, or a folder of .obj shapes",
     )
+    parser.add_argument(
+        "--output",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="let a character follow the visitor who speaks: send the motion live to livelink://HOST "
+        "(Unreal), vmc://HOST (VTuber programs) or osc://HOST; repeatable",
+    )
+    parser.add_argument(
+        "--output-session",
+        metavar="NAME",
+        help="follow the session that is shared under this name only",
+    )
     parser.add_argument("--domain", type=ros_domain, help="ROS domain to watch, instead of ROS_DOMAIN_ID")
     parser.add_argument(
         "--namespace", type=ros_namespace, default="", help="namespace of the talker to watch"
@@ -104,12 +117,25 @@ def run(args: argparse.Namespace) -> int:
         require(module, "the web server")
     if bool(args.certificate) != bool(args.key):
         raise TalkerError("https needs both --certificate and --key")
+    from streamingtalker_ros.outputs import OutputGroup, parse_address
+    from streamingtalker_ros.web.protocol import SESSION_NAME
+
+    for url in args.output:
+        parse_address(url)
+    if args.output_session and not args.output:
+        raise TalkerError("--output-session says whom the outputs follow: name one with --output URL")
+    if args.output_session and not SESSION_NAME.fullmatch(args.output_session):
+        raise TalkerError(
+            "--output-session is no name of a session: give 1 to 64 letters, digits, points, hyphens and "
+            "underscores"
+        )
     from streamingtalker_ros.streaming import Talker
     from streamingtalker_ros.web import assets
     from streamingtalker_ros.web.app import WebContext
     from streamingtalker_ros.web.limits import Limits
     from streamingtalker_ros.web.server import DRAIN_S, Server, is_loopback
     from streamingtalker_ros.web.server_log import throttle_library_logs
+    from streamingtalker_ros.web.speaker_output import SpeakerOutput
 
     defaults = Limits()
     limits = Limits(
@@ -118,9 +144,13 @@ def run(args: argparse.Namespace) -> int:
     )
     talker = Talker.load(args.model, args.device, args.backend, args.precision)
     face = Path(args.face) if args.face else None
+    output = None
+    if args.output:
+        group = OutputGroup.of_talker(args.output, talker, print_warning)
+        output = SpeakerOutput(group, args.output_session)
     with Supervisor() as supervisor:
         context = WebContext(
-            talker, limits, args.domain, args.namespace, print_warning, face, args.trusted_proxy
+            talker, limits, args.domain, args.namespace, print_warning, face, args.trusted_proxy, output
         )
         throttle_library_logs(context.faults)
         drain_seconds = DRAIN_S if args.drain_seconds is None else args.drain_seconds
@@ -141,6 +171,8 @@ def run(args: argparse.Namespace) -> int:
                 "streamingtalker: without --certificate, browsers on other machines give the page neither "
                 "microphone nor sound; watching works"
             )
+        if output is not None:
+            print_line(f"streamingtalker: who speaks moves {', '.join(output.addresses)}")
         print_line(f"open {server.address}")
         if server.loopback_url:
             print_line(f"on this machine: {server.loopback_url}")
@@ -150,4 +182,6 @@ def run(args: argparse.Namespace) -> int:
         except TalkerError:
             if not supervisor.failed_thread:
                 raise
+        for line in output.summary() if output is not None else ():
+            print_line(line)
     return supervisor.exit_code

@@ -31,6 +31,7 @@ from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.metrics import MetricsPage, WebMetrics
 from streamingtalker_ros.web.protocol import PROTOCOL_VERSION, WS_PROTOCOL_ERROR, parse_query
 from streamingtalker_ros.web.shared_sessions import SharedSessions
+from streamingtalker_ros.web.speaker_output import SpeakerOutput
 from streamingtalker_ros.web.topic_watcher import TopicWatcher
 from streamingtalker_ros.web.trusted_proxies import TrustedProxies
 from streamingtalker_ros.web.websocket_session import CLOSE_TIMEOUT_S, WebSocketSession
@@ -55,6 +56,7 @@ class WebContext:
         warn: called with a message for the operator.
         face: a face that the page shows in place of the default one, in any format of `load_face`.
         trusted_proxies: addresses of the reverse proxies whose header X-Forwarded-For is believed.
+        output: live outputs that follow a visitor who speaks; None for none.
 
     Attributes:
         metrics: counters since the start.
@@ -76,6 +78,7 @@ class WebContext:
         warn: Callable[[str], Any] = print_warning,
         face: Path | None = None,
         trusted_proxies: Iterable[str] = (),
+        output: SpeakerOutput | None = None,
     ) -> None:
         warn = never_raising(warn)
         self.talker = talker
@@ -86,6 +89,7 @@ class WebContext:
         self.worker = BatchWorker(talker, self.limits, warn)
         self.watcher = TopicWatcher(domain, namespace, warn)
         self.shared_sessions = SharedSessions(talker.frame_rate)
+        self.output = output
         self.sessions: set[WebSocketSession] = set()
         self.max_unacknowledged_frames = round(self.limits.unacknowledged_seconds * talker.frame_rate)
         self._metrics_page: MetricsPage | None = None
@@ -145,13 +149,17 @@ class WebContext:
         }
 
     def start(self) -> None:
-        """Warm up the model and start the worker."""
+        """Warm up the model, start the worker and open the live outputs."""
         self.worker.start()
+        if self.output is not None:
+            self.output.open()
 
     def stop(self) -> None:
-        """Stop the worker and leave the ROS domain."""
+        """Stop the worker, leave the ROS domain and close the live outputs."""
         self.watcher.stop()
         self.worker.stop()
+        if self.output is not None:
+            self.output.close()
 
     def _load_assets(self, face: Path | None) -> dict[str, assets.StaticAsset]:
         files = assets.load_page()

@@ -22,6 +22,7 @@ from streamingtalker_ros.web.voice_stream import VoiceStream
 
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
+    from streamingtalker_ros.runtime.frames import PublishedFrame
     from streamingtalker_ros.runtime.session import VoiceSession
 
 
@@ -95,14 +96,20 @@ class BatchWorker:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
-    def open(self, deliver: Callable[[list[bytes]], None], on_error: Callable[[str], None]) -> VoiceStream:
+    def open(
+        self,
+        deliver: Callable[[list[bytes]], None],
+        on_error: Callable[[str], None],
+        on_frame: Callable[[PublishedFrame], None] | None = None,
+    ) -> VoiceStream:
         """Add a stream to the batch.
 
         Args:
             deliver: called with a list of encoded frames, in the worker's thread.
             on_error: called with a message for the user, in the worker's thread.
+            on_frame: called with each frame, in the worker's thread.
         """
-        stream = VoiceStream(self.talker, deliver, on_error, self._wake, self.limits)
+        stream = VoiceStream(self.talker, deliver, on_error, self._wake, self.limits, on_frame=on_frame)
         with self._condition:
             stream.impose_steps(self._imposed_steps)
             self._streams.append(stream)

@@ -196,11 +196,24 @@ class MetricsPage:
             "batch_steps", "Steps of the model, for all sessions at once.", worker.steps
         )
         yield self._plain_counter("model_seconds", "Time that these steps took.", worker.model_seconds)
+        if context.output is not None:
+            yield self._outputs(context.output.statistics())
         refused = metrics.refused.copy()
         refused.update({"connection_rate": guard.rejected_count, "evicted": guard.evicted_count})
         yield self._by_label(
             "refused", "Connections, WebSockets and requests refused.", "reason", refused, REFUSAL_REASONS
         )
+
+    def _outputs(self, statistics: list[dict[str, Any]]) -> CounterMetricFamily:
+        family = self._counter(
+            f"{_PREFIX}output_poses",
+            "Poses of the live outputs, by what became of them.",
+            labels=["output", "result"],
+        )
+        for values in statistics:
+            for result in ("sent", "dropped"):
+                family.add_metric([values["address"], result], values[result])
+        return family
 
     def _plain_gauge(self, name: str, description: str, value: float) -> GaugeMetricFamily:
         return self._gauge(_PREFIX + name, description, value=value)

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote
 
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.web.access_control import AccessControlMiddleware, check_token
+from streamingtalker_ros.web.access_control import AccessControlMiddleware, check_origin, check_token
 from streamingtalker_ros.web.app import WebContext, create_app
 
 SHUTDOWN_TIMEOUT_S = 2  # for open connections to end
@@ -47,8 +47,8 @@ class Server:
         origin: scheme, host and port of the page.
 
     Raises:
-        TalkerError: if the token cannot be used, the address cannot be bound, or the certificate cannot be
-            read.
+        TalkerError: if the token or an origin cannot be used, the address cannot be bound, or the certificate
+            cannot be read.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Server:
 
         self.context = context
         self.token = check_token(token) if token else None
+        origins = [check_origin(origin) for origin in origins]
         if self.token is None and not is_loopback(host):
             self.token = secrets.token_urlsafe(TOKEN_BYTES)
         self._socket = context.guard.listen(bind_socket(host, port))

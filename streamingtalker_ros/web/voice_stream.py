@@ -51,6 +51,7 @@ class VoiceStream:
         wake: called after every queued packet and command.
         limits: of the server.
         clock: monotonic time in seconds.
+        on_frame: called with each frame, in the worker's thread.
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class VoiceStream:
         wake: Callable[[], None],
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
+        on_frame: Callable[[PublishedFrame], None] | None = None,
     ) -> None:
         self.deliver = deliver
         self.on_error = on_error
+        self._on_frame = on_frame
         self._wake = wake
         self._clock = clock
         self._frame_rate = talker.frame_rate
@@ -215,6 +218,9 @@ class VoiceStream:
         """Encode the frames that were published since the last call."""
         now = self._clock()
         messages = [self._encode(frame, now) for frame in self._frames]
+        if self._on_frame is not None:
+            for frame in self._frames:
+                self._on_frame(frame)
         self._frames.clear()
         return messages
 

@@ -27,6 +27,7 @@ from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.limits import TokenBucket
 
 if TYPE_CHECKING:
+    from streamingtalker_ros.runtime.frames import PublishedFrame
     from streamingtalker_ros.web.app import WebContext
     from streamingtalker_ros.web.shared_sessions import SharedChannel, Subscription
     from streamingtalker_ros.web.voice_stream import VoiceStream
@@ -211,7 +212,8 @@ class WebSocketSession:
 
     def _post_to_stream(self, kind: str, message: dict[str, Any]) -> None:
         if self._stream is None:
-            self._stream = self._context.worker.open(self._deliver_own, self._send_error_threadsafe)
+            on_frame = None if self._context.output is None else self._send_to_output
+            self._stream = self._context.worker.open(self._deliver_own, self._send_error_threadsafe, on_frame)
         if kind == "set":
             self._stream.set_controls(message)
         elif kind == "start":
@@ -260,6 +262,8 @@ class WebSocketSession:
     def _release(self) -> None:
         self._release_stream()
         self._unshare()
+        if self._context.output is not None:
+            self._context.output.release(self)
 
     def _release_stream(self) -> None:
         self._unsubscribe()
@@ -290,6 +294,12 @@ class WebSocketSession:
         shared = self._shared
         if shared is not None:
             shared.push_frames(messages)
+
+    def _send_to_output(self, frame: PublishedFrame) -> None:
+        """Pass a frame to the live outputs; in the worker's thread."""
+        shared, output = self._shared, self._context.output
+        if output is not None:
+            output.send(self, None if shared is None else shared.name, frame)
 
     def send_json_threadsafe(self, **fields: Any) -> None:
         """Queue a text message; may be called from any thread."""

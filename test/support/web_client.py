@@ -22,6 +22,7 @@ from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.server import Server
+from streamingtalker_ros.web.speaker_output import SpeakerOutput
 
 ACKNOWLEDGE_EVERY = 10  # frames
 PACKET_SECONDS = 0.02
@@ -35,10 +36,11 @@ def running_server(
     host: str = "127.0.0.1",
     domain: int | None = None,
     origins: Iterable[str] = (),
+    output: SpeakerOutput | None = None,
     **limits: Any,
 ) -> Iterator[Server]:
     """A server in this process while the block runs; `limits`: those that differ from the defaults."""
-    context = WebContext(talker, Limits(**limits), domain=domain, warn=lambda message: None)
+    context = WebContext(talker, Limits(**limits), domain=domain, warn=lambda message: None, output=output)
     with Server(context, host, 0, origins=origins).background() as server:
         yield server
 

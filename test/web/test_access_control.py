@@ -15,6 +15,7 @@ from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.web import assets
+from streamingtalker_ros.web.access_control import check_origin
 from streamingtalker_ros.web.server import Server, advertised_host, bind_socket, is_loopback
 from support.scheduler_harness import small_talker
 from support.waiting import wait_for
@@ -76,6 +77,65 @@ def test_websockets_of_foreign_origins_are_rejected(server: Server) -> None:
     ):
         assert is_rejected(server, origin)
     assert is_rejected(server, origin=None)
+
+
+def test_pages_of_an_allowed_origin_read_the_files_and_others_do_not(tiny_talker: Talker) -> None:
+    allowed = "http://www.example:3000"
+    with running_server(tiny_talker, origins=["HTTP://www.example:3000/"]) as server:
+        for path in ("/face.glb", "/", "/no-such-page"):
+            for origin in (allowed, "http://evil.example", "null"):
+                _, headers, _ = get(server, path, origin=origin)
+                may_read = origin == allowed
+                assert headers.get("access-control-allow-origin") == (origin if may_read else None)
+                policy = "cross-origin" if may_read else "same-origin"
+                assert headers["cross-origin-resource-policy"] == policy
+                assert "origin" in headers["vary"]
+        assert not is_rejected(server, allowed) and is_rejected(server, "http://evil.example")
+
+
+def test_a_page_is_told_why_its_websocket_is_rejected(tiny_talker: Talker) -> None:
+    allowed = "http://www.example:3000"
+    with running_server(tiny_talker, origins=[allowed]) as server:
+        for origin, expected, words in (
+            (allowed, 426, b"may open it"),
+            ("http://evil.example", 403, b"--allow-origin http://evil.example`"),
+        ):
+            status, headers, body = get(server, "/socket", origin=origin)
+            assert status == expected and words in body and body.count(b"\n") == 1
+            assert headers["access-control-allow-origin"] == "*"
+    with running_server(tiny_talker, host="0.0.0.0", origins=[allowed]) as server:
+        status, headers, body = get(server, "/socket", origin=allowed)
+        assert status == 401 and b"token" in body and headers["access-control-allow-origin"] == "*"
+        # pages of other origins have no cookie: they give the token each time
+        assert get(server, f"/socket?token={server.token}", origin=allowed)[0] == 426
+        status, _, body = get(server, f"/face.glb?token={server.token}", origin=allowed)
+        assert status == 200 and body[:4] == b"glTF"
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("https://www.example", "https://www.example"),
+        ("HTTPS://WWW.example/", "https://www.example"),
+        ("https://www.example:443", "https://www.example"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("http://localhost:80", "http://localhost"),
+    ],
+)
+def test_an_origin_is_compared_as_browsers_write_it(text: str, origin: str) -> None:
+    assert check_origin(text) == origin
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "*", "null", "www.example", "ftp://a", "http://", "http://a/b", "http://a?b", "http://u@a"),
+        *("http://a:99999999", "http://a b", "http://[::1", "http://a\x00b"),
+    ],
+)
+def test_what_is_no_origin_is_rejected_in_one_sentence(text: str) -> None:
+    with pytest.raises(TalkerError, match="give scheme, host and port"):
+        check_origin(text)
 
 
 def test_no_request_path_reaches_the_file_system(server: Server) -> None:
