@@ -15,6 +15,7 @@ from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.evaluation import bench
 from streamingtalker_ros.model.protocol import TalkerProtocol
 from streamingtalker_ros.streaming.talker import Talker
+from support.backends import TORCH
 from support.scheduler_harness import small_talker
 from support.tiny_vertex_talker import tiny_vertex_talker
 
@@ -44,7 +45,7 @@ def test_measuring_stages_does_not_change_the_talker(talker: TalkerProtocol) -> 
 
 
 def test_a_slow_stage_increases_its_time_and_the_total(monkeypatch: pytest.MonkeyPatch) -> None:
-    talker = small_talker()
+    talker = small_talker(TORCH)
     decoder = talker.torch_backend.fused.decoder
 
     def slow_decoder(*args: Any) -> Any:

@@ -10,12 +10,13 @@ import pytest
 
 from streamingtalker_ros.streaming import Talker
 from support import fault_injection
+from support.backends import VARIANTS
 from support.scheduler_harness import SchedulerHarness, small_talker
 
 
-@pytest.fixture(scope="module")
-def talker() -> Talker:
-    return small_talker()
+@pytest.fixture(scope="module", params=VARIANTS, ids=str)
+def talker(request: pytest.FixtureRequest) -> Talker:
+    return small_talker(request.param)
 
 
 @pytest.mark.parametrize("kind", fault_injection.KINDS, ids=lambda kind: kind.__name__)

@@ -10,6 +10,7 @@ import pytest
 
 from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.streaming import Talker
+from support.backends import VARIANTS
 from support.scheduler_harness import (
     FRAME,
     MS,
@@ -23,9 +24,9 @@ from support.scheduler_harness import (
 )
 
 
-@pytest.fixture(scope="module")
-def talker() -> Talker:
-    return small_talker()
+@pytest.fixture(scope="module", params=VARIANTS, ids=str)
+def talker(request: pytest.FixtureRequest) -> Talker:
+    return small_talker(request.param)
 
 
 def stamps(frames: list[Any]) -> list[int]:

@@ -19,6 +19,7 @@ from streamingtalker_ros.runtime.states import (
     transition_table,
 )
 from streamingtalker_ros.streaming import Talker
+from support.backends import VARIANTS
 from support.scheduler_harness import FRAME, MS, S0, SchedulerHarness, small_talker, voice
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "node.md"
@@ -26,9 +27,9 @@ BEGIN, END = "<!-- states: begin -->\n", "\n<!-- states: end -->"
 LATER = S0 + 60_000 * MS  # a stamp far behind all audio of a test
 
 
-@pytest.fixture(scope="module")
-def talker() -> Talker:
-    return small_talker()
+@pytest.fixture(scope="module", params=VARIANTS, ids=str)
+def talker(request: pytest.FixtureRequest) -> Talker:
+    return small_talker(request.param)
 
 
 def test_the_table_has_an_entry_for_every_state_and_event() -> None:

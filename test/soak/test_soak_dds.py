@@ -25,7 +25,7 @@ from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.model.blendshape import checkpoint
 from support.dds_domain import own_domain
 from support.dds_peer import call_trigger
-from support.scheduler_harness import small_talker
+from support.scheduler_harness import small_network
 from support.soak_length import LONG, SECONDS, memory, memory_growth, print_measurement
 from support.waiting import wait_for
 
@@ -229,7 +229,7 @@ def test_faults_in_real_time(tmp_path: Path, voice_path: Any, capsys: pytest.Cap
     errors = tmp_path / "errors"
     arguments = ["--domain", str(domain), "--param", "device=cpu", "--stats", str(stats)]
     if not LONG:  # a small model, since the short form runs beside other tests
-        checkpoint.save(tmp_path / "model", small_talker().network)
+        checkpoint.save(tmp_path / "model", small_network())
         arguments += ["--param", f"model={tmp_path / 'model'}"]
     with errors.open("w") as stderr:
         node = subprocess.Popen(

@@ -21,15 +21,16 @@ class Variant(NamedTuple):
         return f"{self.backend}-{self.precision}"
 
 
-VARIANTS: Final = (Variant("torch", "float32"), Variant("onnx", "float32"), Variant("onnx", "int8"))
+TORCH: Final = Variant("torch", "float32")
+VARIANTS: Final = (TORCH, Variant("onnx", "float32"), Variant("onnx", "int8"))
 ONNX_VARIANTS: Final = VARIANTS[1:]
 BACKEND_VARIABLE: Final = "STREAMINGTALKER_TEST_BACKEND"
-"""Environment: the variant of small talkers with random weights, such as onnx-int8; default torch-float32."""
+"""Environment: the variant of small talkers with random weights, such as torch-float32; else onnx-float32."""
 
 
 def chosen_variant() -> Variant:
     """Return the variant that the environment names."""
-    name = os.environ.get(BACKEND_VARIABLE, str(VARIANTS[0]))
+    name = os.environ.get(BACKEND_VARIABLE, str(ONNX_VARIANTS[0]))
     return next(variant for variant in VARIANTS if str(variant) == name)
 
 

@@ -36,7 +36,7 @@ from support.dds_peer import HeadPeer, call_trigger
 from support.fuzz_audio import PCM
 from support.fuzz_messages import TRIGGER, cdr_seeds, message_class, mutate_cdr
 from support.fuzzing import mutate_bytes
-from support.scheduler_harness import small_talker
+from support.scheduler_harness import small_network
 from support.soak_length import memory
 from support.waiting import wait_for
 
@@ -149,7 +149,7 @@ class FuzzedNodes:
     def _start(self) -> None:
         self._stack.enter_context(localhost_only())
         self._domain: int = own_domain()
-        checkpoint.save(self._folder / "model", small_talker().network)
+        checkpoint.save(self._folder / "model", small_network())
         head = self._folder / "jaw.yaml"
         head.write_text(find("config", "heads/jaw.yaml").read_text() + "\nfeedback: joint_states\n")
         commands = {

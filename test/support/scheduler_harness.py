@@ -22,7 +22,7 @@ from streamingtalker_ros.runtime.parameters import TalkerParameters
 from streamingtalker_ros.runtime.session import TOPIC_POLICY, SessionPolicy, VoiceSession
 from streamingtalker_ros.runtime.statistics import Statistics
 from streamingtalker_ros.streaming import Talker
-from support.backends import chosen_variant, make_talker
+from support.backends import Variant, chosen_variant, make_talker
 
 S0 = 1_700_000_000_123_456_789  # ns, the stamp of a test's first sample
 MS = 1_000_000  # ns
@@ -41,10 +41,15 @@ SMALL = TalkerConfig(
 )
 
 
-def small_talker() -> Talker:
-    """A small talker with random weights, the same in every run."""
+def small_network() -> TalkerNetwork:
+    """A small network with random weights, the same in every run."""
     torch.manual_seed(0)
-    return make_talker(TalkerNetwork(SMALL), chosen_variant())
+    return TalkerNetwork(SMALL)
+
+
+def small_talker(variant: Variant | None = None) -> Talker:
+    """A talker of the small network, on the backend that the environment names if `variant` names none."""
+    return make_talker(small_network(), variant or chosen_variant())
 
 
 def voice(seconds: float, rate: int = SAMPLE_RATE, seed: int = 0) -> npt.NDArray[np.int16]:
