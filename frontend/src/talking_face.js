@@ -407,6 +407,7 @@ class TalkingFace extends Base {
     queueMicrotask(() => {
       // once the player has its stream
       this.#update();
+      this.#shareSession();
       if (isFirst) {
         this.dispatchEvent(
           new CustomEvent('ready', {

@@ -167,7 +167,8 @@ class HostileClient:
 
     def _request(self, upgrade: bool) -> bytes:
         host = f"127.0.0.1:{self._port}"
-        lines = [f"GET {'/socket' if upgrade else '/face.glb'} HTTP/1.1", f"Host: {host}"]
+        query = self._choose(("", "", "?version=1", "?frames=json", "?version=7", "?frames=%ff&version="))
+        lines = [f"GET {f'/socket{query}' if upgrade else '/face.glb'} HTTP/1.1", f"Host: {host}"]
         if upgrade:
             key = base64.b64encode(self._random.bytes(16)).decode()
             lines += [
@@ -234,9 +235,11 @@ class HostileClient:
 
     def _message(self) -> dict[str, Any]:
         kind = self._choose(protocol.MESSAGE_TYPES)
-        if kind == "watch" and self._random.random() < 0.8:
-            kind = "rest"
         message: dict[str, Any] = {"type": kind, "epoch": self._choose((0, 1, 255, *_NUMBERS))}
+        if kind in ("watch", "share"):
+            message["session"] = self._choose(("a", "b", "c", *_VALUES[1:]))
+        elif self._random.random() < 0.2:
+            message["session"] = self._choose(_VALUES)
         if kind == "start":
             message |= {"rate": self._choose((8000, 16000, 44100, 48000, 192000, 8001, *_NUMBERS))}
             if self._random.random() < 0.5:
@@ -358,6 +361,8 @@ def run(
             report.findings.append(f"{server.context.session_count - 1} sessions are left")
         if not wait_for(lambda: server.connection_count == 1, _RELEASE_S):
             report.findings.append(f"{server.connection_count - 1} connections are left")
+        if server.context.shared_sessions.count:
+            report.findings.append(f"{server.context.shared_sessions.count} shared sessions are left")
         if server.context.worker.stream_count != 1:
             report.findings.append(f"{server.context.worker.stream_count - 1} streams are left")
         count_before = victim.frame_count

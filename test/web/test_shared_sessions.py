@@ -18,7 +18,8 @@ SECONDS = 1.6
 
 def test_frames_in_json_are_those_of_the_binary_format() -> None:
     samples = floats(voice(SECONDS))
-    with running_server(small_talker()) as server:
+    talker = small_talker()
+    with running_server(talker) as server:
         received = []
         for query in ("", "version=1", "version=1&frames=json"):
             with WebClient(server, query=query) as client:
@@ -26,7 +27,7 @@ def test_frames_in_json_are_those_of_the_binary_format() -> None:
                 client.send(type="rest", epoch=2)
                 assert client.wait_until(lambda client=client: [f for f in client.frames if f["epoch"] == 2])
                 received.append([frame for frame in client.frames if frame["epoch"] == 1])
-    frames = offline(server.context.talker, pcm, seed=3)[:30]
+    frames = offline(talker, pcm, seed=3)[:30]
     for messages in received:
         assert [message["index"] for message in messages[:30]] == list(range(30))
         for message, frame in zip(messages, frames, strict=False):
