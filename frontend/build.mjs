@@ -34,6 +34,22 @@ for (const folder of [out, dist]) {
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
 }
+await build({ ...common, format: 'iife', entryPoints: [`${here}src/meshopt-worker.js`], outfile: `${out}meshopt-worker.js` });
+const jsm = `${here}node_modules/three/examples/jsm/`;
+const source = await readFile(`${jsm}loaders/DRACOLoader.js`, 'utf8');
+const dracoWorker = source.match(/^function DRACOWorker\(\) \{\n(.*?)^\}/ms)?.[1];
+if (!dracoWorker) throw new Error('DRACOLoader.js has no function DRACOWorker');
+const wrapper = await readFile(`${jsm}libs/draco/gltf/draco_wasm_wrapper.js`, 'utf8');
+await writeFile(`${out}draco-worker.js`, `${wrapper}\n${dracoWorker}`); // as DRACOLoader composes it
+await cp(`${jsm}libs/draco/gltf/draco_decoder.wasm`, `${out}draco_decoder.wasm`);
+const { KTX2Loader } = await import('three/examples/jsm/loaders/KTX2Loader.js');
+const constants = ['EngineFormat', 'EngineType', 'TranscoderFormat', 'BasisFormat']
+  .map((name) => `let _${name} = ${JSON.stringify(KTX2Loader[name])};`)
+  .join('\n');
+const transcoder = await readFile(`${jsm}libs/basis/basis_transcoder.js`, 'utf8');
+const basisWorker = KTX2Loader.BasisWorker.toString().replace(/^[^{]*\{|\}[^}]*$/g, '');
+await writeFile(`${out}basis-worker.js`, `${constants}\n${transcoder}\n${basisWorker}`); // as KTX2Loader composes it
+await cp(`${jsm}libs/basis/basis_transcoder.wasm`, `${out}basis_transcoder.wasm`);
 await build({ ...common, entryPoints: [`${here}src/main.js`], outfile: `${out}app.js` });
 await build({ ...common, entryPoints: [`${here}src/delay-line-worklet.js`], outfile: `${out}delay-line-worklet.js` });
 await build({

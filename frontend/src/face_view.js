@@ -2,6 +2,7 @@
 // View of the face: the faces in their scene, posed by the frames of a timeline. `draw` renders one image.
 import { Color } from 'three';
 import { Avatar } from './face/avatar.js';
+import { Decoders } from './face/decoders.js';
 import { FaceMesh } from './face/face_mesh.js';
 import { LevelOfDetail } from './face/level_of_detail.js';
 import { fetchFaceMesh } from './face/mesh_loader.js';
@@ -109,7 +110,8 @@ export class FaceView {
    * @throws {Error} if the file cannot be used
    */
   async openAvatar(bytes, name) {
-    const avatar = await Avatar.parse(bytes, name, this.names);
+    const decoders = new Decoders(this.toUrl('/'), this.scene.renderer);
+    const avatar = await Avatar.parse(bytes, name, this.names, decoders).finally(() => decoders.dispose());
     const previous = this.faces.avatar;
     if (previous && this.shownFace === 'avatar') {
       this.scene.remove(previous.object);

@@ -186,10 +186,12 @@ class Page {
     if (!app.serverInfo) return;
     if (file.size > MAX_FILE_BYTES) {
       showStatus(`${name} has ${Math.round(file.size / 1e6)} MB: give at most ${MAX_FILE_BYTES / 1e6}`, true);
-    } else if (/\.(glb|gltf)$/i.test(name)) {
+    } else if (/\.(glb|gltf|vrm)$/i.test(name)) {
       try {
         await view.openAvatar(await file.arrayBuffer(), name);
-        showStatus('');
+        const { missing = [] } = view.faces.avatar ?? {};
+        const more = missing.length > 6 ? ` and ${missing.length - 6} more` : '';
+        showStatus(missing.length ? `${name} does not move for ${missing.slice(0, 6).join(', ')}${more}` : '', true);
       } catch (error) {
         showStatus(/** @type {Error} */ (error).message, true);
       }

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker face export --out head.glb`: write a face with its ARKit shapes as binary glTF."""
+"""`streamingtalker face`: export a face with its ARKit shapes as .glb, or check what a face can show."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.output_files import check_output_file, is_standard_output, is_stream, write_bytes
 from streamingtalker_ros.process import print_result
 
-HELP = "export a face with its ARKit shapes as .glb"
+HELP = "check what a face can show, or export it with its ARKit shapes as .glb"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--face",
         metavar="PATH",
-        help="custom face: .glb, .gltf or a folder of .obj shapes (default: the built-in face)",
+        help="custom face: .glb, .gltf, .vrm or a folder of .obj shapes (default: the built-in face)",
     )
+    text = "say what moves in a face, and by name what does not"
+    check = actions.add_parser(
+        "check", help=text, description=f"{text.capitalize()}.", formatter_class=parser.formatter_class
+    )
+    check.add_argument("face", metavar="PATH", help="face: .glb, .gltf, .vrm or a folder of .obj shapes")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: If the face is unusable or the file cannot be written.
     """
+    if args.action == "check":
+        return _check(args.face)
     from streamingtalker_ros.face.default_head.stored import default_rig
     from streamingtalker_ros.face.formats.gltf_writer import write_glb
     from streamingtalker_ros.face.formats.importers import load_face
@@ -60,4 +68,13 @@ def run(args: argparse.Namespace) -> int:
             f"{out}: {len(rig.vertices)} vertices, {len(rig.triangles)} triangles, "
             f"{len(rig.shape_names)} shapes, {len(content) // 1024} kB"
         )
+    return 0
+
+
+def _check(path: str) -> int:
+    from streamingtalker_ros.face.formats.face_report import inspect_face
+
+    logging.getLogger("streamingtalker_ros.face").setLevel(logging.ERROR)  # the report says it
+    for line in inspect_face(path).lines():
+        print_result(line)
     return 0

@@ -66,6 +66,9 @@ _SECURITY_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "microphone=(self), camera=(), geolocation=()",
 }
+# Scripts of workers alone may compile WebAssembly: three.js's decoders of compressed avatars.
+_DECODER_PATHS = frozenset({"/meshopt-worker.js", "/draco-worker.js", "/basis-worker.js"})
+_DECODER_POLICY = "default-src 'none'; script-src 'wasm-unsafe-eval'"
 
 
 class AccessControlMiddleware:
@@ -117,6 +120,8 @@ class AccessControlMiddleware:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(_SECURITY_HEADERS)
+                if scope["path"] in _DECODER_PATHS:
+                    headers["content-security-policy"] = _DECODER_POLICY
                 self._add_cors_headers(headers, connection)
             await send(message)
 

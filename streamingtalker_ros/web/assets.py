@@ -33,6 +33,7 @@ _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
+    ".wasm": "application/wasm",
     ".webmanifest": "application/manifest+json",
 }
 
@@ -127,7 +128,7 @@ def encode_template(vertices: npt.NDArray[np.float32], triangles: npt.NDArray[np
 
 
 def load_avatar(path: Path) -> StaticAsset:
-    """A user's face as GLB. A .glb file is served as it is, with its materials; other formats are converted.
+    """A user's face as GLB: a .glb or .vrm file as it is, with its materials; other formats are converted.
 
     Args:
         path: File of a face with ARKit shapes, in a format that `load_face` reads.
@@ -138,6 +139,6 @@ def load_avatar(path: Path) -> StaticAsset:
     rig = load_face(path)
     if not rig.shape_names:
         raise TalkerError(f"{path} has no shapes to animate: give a face with ARKit morph targets")
-    if path.suffix.lower() == ".glb":
+    if path.suffix.lower() in (".glb", ".vrm"):
         return StaticAsset.compress(path.read_bytes(), MEDIA_TYPE)
     return StaticAsset.compress(write_glb(rig), MEDIA_TYPE)

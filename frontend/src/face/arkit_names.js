@@ -11,7 +11,7 @@ const SIDES = new Map([
   ['l', 'left'],
   ['r', 'right'],
 ]);
-const MAX_LENGTH = 120; // of a label
+export const MAX_LABEL_LENGTH = 120;
 const WORD = /[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+/g;
 
 /**
@@ -26,7 +26,7 @@ const WORD = /[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+/g;
  * @returns {NameMatch | null}
  */
 export function matchName(label, names) {
-  if (label.length > MAX_LENGTH) return null;
+  if (label.length > MAX_LABEL_LENGTH) return null;
   const known = new Map(names.map((name) => [name.toLowerCase(), name]));
   const tail = label.split(/[.:|/]/).pop() ?? label;
   for (const text of [tail, label]) {

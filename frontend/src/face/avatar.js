@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// A face of the user: a GLB file with ARKit morph targets, opened in the browser and never uploaded. Its size is
-// limited, and references to other files are rejected.
-import { Box3, Euler, Group, MathUtils, Mesh, Quaternion, Texture, Vector3 } from 'three';
-import { matchName } from './arkit_names.js';
+// A face of the user: a GLB or VRM file with morph targets of a known scheme of names, opened in the browser and never
+// uploaded. Its size is limited, and references to other files are rejected.
+import { Bone as BoneNode, Box3, Euler, Group, MathUtils, Mesh, Quaternion, SkinnedMesh, Texture, Vector3 } from 'three';
+import { TargetDrivers } from './gltf_targets.js';
 import { parseGlb } from './mesh_loader.js';
 
 const MAX_FILE_BYTES = 96e6;
 const MAX_VERTICES = 400000;
 const MAX_TARGETS = 300; // of one mesh
 const MAX_TARGETS_TOTAL = 6000;
-const COMPRESSIONS = ['KHR_draco_mesh_compression', 'EXT_meshopt_compression', 'KHR_texture_basisu'];
+const COMPRESSION = /_meshopt_compression$|^KHR_draco_mesh_compression$|^KHR_texture_basisu$/;
+// of joints beside the head, as in gltf_scene.py: HeadNub
+const NO_HEAD_WORDS = new Set(['aim', 'ctrl', 'end', 'eye', 'front', 'ik', 'look', 'nub', 'tail', 'target', 'tip', 'top']);
 const MAX_EYE_ANGLE = MathUtils.degToRad(30); // of an eye-look shape at weight 1
 const MIN_DISPLACEMENT = 1e-5; // m
 const MIN_FIGURE = 0.9; // m; a bust is shorter
@@ -20,11 +22,11 @@ const FIGURE_HEADS = 2.5; // a figure is taller than so many heads
 /** @typedef {'head' | 'left' | 'right'} BoneName */
 
 /**
- * A morph target with an ARKit name.
+ * A morph target that is driven.
  * @typedef {object} Target
  * @property {Mesh} mesh
  * @property {number} influence index in the mesh's influences
- * @property {number} shape index of the weight
+ * @property {[shape: number, factor: number][]} factors of the weights, whose sum is the influence
  */
 
 /**
@@ -44,12 +46,14 @@ export class Avatar {
    * @param {Target[]} targets
    * @param {Partial<Record<BoneName, Bone>>} bones
    * @param {string} name
+   * @param {string[]} missing ARKit names that move nothing
    */
-  constructor(object, targets, bones, name) {
+  constructor(object, targets, bones, name, missing) {
     this.object = object;
     this.targets = targets;
     this.bones = bones;
     this.name = name;
+    this.missing = missing;
     /** @type {Vector3 | null} */
     this.pivot = null; // about which the whole avatar turns, if it has no head bone
   }
@@ -59,43 +63,57 @@ export class Avatar {
    * @param {ArrayBuffer} buffer
    * @param {string} name for messages
    * @param {string[]} names of the weights
+   * @param {import('./decoders.js').Decoders | null} decoders of compressed files
    * @throws {Error} if the file cannot be used
    */
-  static async parse(buffer, name, names) {
-    checkGlb(buffer);
-    const scene = await parseGlb(buffer);
+  static async parse(buffer, name, names, decoders = null) {
+    const document = checkGlb(buffer);
+    const drivers = findTargetDrivers(document, names);
+    const { scene, parser } = await parseGlb(buffer, document.extensionsUsed, decoders).catch((error) => {
+      const reason = String(error.message ?? error).slice(0, 100);
+      const isCompressed = document.extensionsUsed?.some((extension) => COMPRESSION.test(extension));
+      const cure = isCompressed ? 'without compression, as `gltf-transform copy` does' : 'again';
+      throw new Error(`${name} cannot be read (${reason}): export it ${cure}`);
+    });
     /** @type {Target[]} */
     const targets = [];
     /** @type {Partial<Record<BoneName, Bone>>} */
     const bones = {};
+    const humanoid = vrmBones(document);
     let vertices = 0;
     scene.traverse((node) => {
       if (node instanceof Mesh) {
         vertices += node.geometry.attributes.position.count;
         node.castShadow = node.receiveShadow = true;
         node.frustumCulled = false;
-        targets.push(...findTargets(node, names));
+        targets.push(...findTargets(node, drivers, parser.associations.get(node), names));
       } else {
-        const bone = toBoneName(node.userData.name || node.name); // the loader drops colons and dots of names
+        const name = node.userData.name || node.name; // the loader drops colons and dots of names
+        const named = parser.associations.get(node)?.nodes;
+        const bone = humanoid.size ? humanoid.get(named ?? -1) : toBoneName(name, node instanceof BoneNode);
         if (bone) bones[bone] ||= { node, rest: node.quaternion.clone(), parent: new Quaternion() };
       }
     });
     if (!targets.length) {
-      throw new Error(`${name} has no morph target with an ARKit name: name them jawOpen, mouthSmileLeft, …`);
+      const some = drivers.labels.slice(0, 3).map((label) => label.slice(0, 40));
+      throw new Error(
+        `${name} has no morph target with an ARKit name (it has: ${some.join(', ') || 'none'}): name them jawOpen, ` +
+          'mouthSmileLeft, …',
+      );
     }
     if (vertices > MAX_VERTICES || targets.length > MAX_TARGETS_TOTAL) {
       throw new Error(`${name} has ${vertices} vertices: give at most ${MAX_VERTICES}`);
     }
     const object = new Group();
-    if (parseGlbJson(buffer)?.extensions?.VRM) scene.rotation.y += Math.PI; // VRM 0.x faces backwards
+    if (document.extensions?.VRM) scene.rotation.y += Math.PI; // VRM 0.x faces backwards
     object.add(scene);
     object.updateMatrixWorld(true);
     for (const bone of Object.values(bones)) bone.node.parent?.getWorldQuaternion(bone.parent);
-    if (targets.some(({ shape }) => names[shape].startsWith('eyeLook'))) {
+    if (names.some((shape) => shape.startsWith('eyeLook') && drivers.shapes.driven.has(shape))) {
       delete bones.left; // the shapes turn the eyes
       delete bones.right;
     }
-    const avatar = new Avatar(object, targets, bones, name);
+    const avatar = new Avatar(object, targets, bones, name, drivers.missing);
     if (!bones.head) avatar.#detachHead();
     return avatar;
   }
@@ -107,9 +125,10 @@ export class Avatar {
    * @param {Record<string, number>} index of each weight, by its name
    */
   pose(weights, head, index) {
-    for (const { mesh, influence } of this.targets) setInfluence(mesh, influence, 0);
-    for (const { mesh, influence, shape } of this.targets) {
-      setInfluence(mesh, influence, (mesh.morphTargetInfluences?.[influence] ?? 0) + weights[shape]);
+    for (const { mesh, influence, factors } of this.targets) {
+      let sum = 0;
+      for (const [shape, factor] of factors) sum += factor * weights[shape];
+      if (mesh.morphTargetInfluences) mesh.morphTargetInfluences[influence] = sum;
     }
     const rotation = this.#rotation.set(head[1], head[2], head[0], head[3]);
     if (this.bones.head) {
@@ -141,16 +160,23 @@ export class Avatar {
   #movingBox() {
     const box = new Box3();
     const point = new Vector3();
+    const moved = new Vector3();
     const displacement = new Vector3();
+    const largest = new Vector3();
     for (const mesh of new Set(this.targets.map((target) => target.mesh))) {
       const morphs = mesh.geometry.morphAttributes.position || [];
       const used = new Set(this.targets.filter((target) => target.mesh === mesh).map(({ influence }) => influence));
       const shapes = morphs.filter((_, influence) => used.has(influence));
       for (let i = 0; i < mesh.geometry.attributes.position.count; i++) {
-        const moves = shapes.some(
-          (morph) => displacement.fromBufferAttribute(morph, i).lengthSq() > MIN_DISPLACEMENT ** 2,
-        );
-        if (moves) box.expandByPoint(mesh.localToWorld(mesh.getVertexPosition(i, point))); // by its skin, if any
+        largest.set(0, 0, 0); // in the units of the mesh, which node or skin bring to metres
+        for (const morph of shapes) {
+          displacement.fromBufferAttribute(morph, i);
+          if (displacement.lengthSq() > largest.lengthSq()) largest.copy(displacement);
+        }
+        if (!largest.lengthSq()) continue;
+        placeVertex(mesh, i, point.fromBufferAttribute(mesh.geometry.attributes.position, i));
+        placeVertex(mesh, i, moved.fromBufferAttribute(mesh.geometry.attributes.position, i).add(largest));
+        if (moved.distanceTo(point) > MIN_DISPLACEMENT) box.expandByPoint(point);
       }
     }
     return box.isEmpty() ? box.setFromObject(this.object) : box;
@@ -205,30 +231,44 @@ export class Avatar {
 }
 
 /**
- * The morph targets of a mesh with ARKit names. Where it has a shape under several schemes of names, the most direct
- * one counts.
- * @param {Mesh} mesh
+ * @param {GltfDocument} document
  * @param {string[]} names of the weights
- * @returns {Target[]}
+ * @throws {Error} if a damaged file has other things where meshes and expressions are
  */
-function findTargets(mesh, names) {
-  const found = Object.entries(mesh.morphTargetDictionary || {}).flatMap(([label, influence]) => {
-    const match = matchName(label, names);
-    return match ? [{ mesh, influence, shape: names.indexOf(match.name), rank: match.rank }] : [];
-  });
-  /** @type {Map<number, number>} */
-  const best = new Map();
-  for (const { shape, rank } of found) best.set(shape, Math.min(rank, best.get(shape) ?? rank));
-  return found.filter(({ shape, rank }) => rank === best.get(shape));
+function findTargetDrivers(document, names) {
+  try {
+    return new TargetDrivers(document, names);
+  } catch {
+    throw new Error("this file's morph targets are damaged: export it again");
+  }
 }
 
 /**
+ * The morph targets of a mesh that are driven.
  * @param {Mesh} mesh
- * @param {number} influence
- * @param {number} value
+ * @param {TargetDrivers} drivers
+ * @param {{meshes?: number, primitives?: number} | undefined} place of the mesh in the document
+ * @param {string[]} names of the weights
+ * @returns {Target[]}
  */
-function setInfluence({ morphTargetInfluences }, influence, value) {
-  if (morphTargetInfluences) morphTargetInfluences[influence] = value;
+function findTargets(mesh, drivers, place, names) {
+  if (place?.meshes === undefined) return [];
+  return drivers.select(place.meshes, place.primitives ?? 0).map(([influence, factors]) => ({
+    mesh,
+    influence,
+    factors: Object.entries(factors).map(([name, factor]) => [names.indexOf(name), factor]),
+  }));
+}
+
+/**
+ * Bring a point of a mesh to the scene's axes and metres, as its skin or its node does.
+ * @param {Mesh} mesh
+ * @param {number} vertex
+ * @param {Vector3} point in the mesh's units; changed
+ */
+function placeVertex(mesh, vertex, point) {
+  if (mesh instanceof SkinnedMesh) mesh.applyBoneTransform(vertex, point);
+  mesh.localToWorld(point);
 }
 
 /**
@@ -241,10 +281,33 @@ function rotateBone({ node, rest, parent }, rotation) {
 }
 
 /**
+ * The bones that a VRM 0.x or 1.0 names, by the indices of their nodes; empty if it names no head.
+ * @param {GltfDocument} document
+ * @returns {Map<number, BoneName>}
+ */
+function vrmBones({ extensions }) {
+  const { VRM: vrm0, VRMC_vrm: vrm1 } = /** @type {Record<string, any>} */ (extensions ?? {});
+  const bones = vrm0 ? vrm0.humanoid?.humanBones : vrm1?.humanoid?.humanBones;
+  /** @type {(bone: string) => unknown} */
+  const find = (bone) =>
+    Array.isArray(bones) ? bones.find((entry) => entry?.bone === bone)?.node : bones?.[bone]?.node;
+  /** @type {Map<number, BoneName>} */
+  const found = new Map();
+  for (const [bone, name] of /** @type {[string, BoneName][]} */ ([['head', 'head'], ['leftEye', 'left'], ['rightEye', 'right']])) {
+    const node = find(bone);
+    if (typeof node === 'number') found.set(node, name);
+  }
+  return [...found.values()].includes('head') ? found : new Map();
+}
+
+/**
  * @param {string} name of a node
+ * @param {boolean} isJoint whether a skin uses it
  * @returns {BoneName | null}
  */
-function toBoneName(name) {
+function toBoneName(name, isJoint) {
+  const words = (name.match(/[A-Z]+(?![a-z])|[A-Z]?[a-z]+/g) ?? []).map((word) => word.toLowerCase());
+  if (isJoint && words.includes('head') && !words.some((word) => NO_HEAD_WORDS.has(word))) return 'head';
   if (!/^(.*[_:. ])?(head|(left|right)_?eye|eye_?(l|r|left|right)|[lr]_?eye)$/i.test(name)) return null;
   if (!/eye/i.test(name)) return 'head';
   return /left|_?l$|(^|[_:. ])l_?eye$/i.test(name) ? 'left' : 'right';
@@ -253,7 +316,8 @@ function toBoneName(name) {
 /**
  * Check that a file is a complete GLB 2.0 without references to other files.
  * @param {ArrayBuffer} buffer
- * @throws {Error}
+ * @returns {GltfDocument}
+ * @throws {Error} if the file is too large, incomplete or needs others
  */
 function checkGlb(buffer) {
   if (buffer.byteLength > MAX_FILE_BYTES) {
@@ -266,8 +330,6 @@ function checkGlb(buffer) {
   if (resources.some(({ uri }) => uri && !uri.startsWith('data:'))) {
     throw new Error('this file needs others beside it: export it as one .glb with everything inside');
   }
-  const compression = COMPRESSIONS.find((name) => (document.extensionsRequired || []).includes(name));
-  if (compression) throw new Error(`this file is compressed (${compression}): export it without compression`);
   if (!isForest(document.nodes || [])) throw new Error("this file's nodes are no tree: export it again");
   for (const mesh of document.meshes || []) {
     for (const { targets = [] } of mesh.primitives || []) {
@@ -276,6 +338,7 @@ function checkGlb(buffer) {
       }
     }
   }
+  return document;
 }
 
 /**
@@ -306,8 +369,9 @@ function isForest(nodes) {
  * @property {{uri?: string}[]} [buffers]
  * @property {{uri?: string}[]} [images]
  * @property {{children?: number[]}[]} [nodes]
- * @property {string[]} [extensionsRequired]
+ * @property {string[]} [extensionsUsed]
  * @property {Record<string, object>} [extensions]
+ * @property {any[]} [accessors]
  * @property {{primitives?: {targets?: object[]}[]}[]} [meshes]
  */
 

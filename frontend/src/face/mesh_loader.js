@@ -30,10 +30,14 @@ import { GLTFLoader } from 'three/examples/jsm/loaders/GLTFLoader.js';
 /**
  * Parse a GLB file.
  * @param {ArrayBuffer} buffer
- * @returns {Promise<import('three').Group>} its scene
+ * @param {string[]} extensions that the file uses
+ * @param {import('./decoders.js').Decoders | null} decoders of compressed files
+ * @returns {Promise<import('three/examples/jsm/loaders/GLTFLoader.js').GLTF>}
  */
-export async function parseGlb(buffer) {
-  return (await new GLTFLoader().parseAsync(buffer, '')).scene;
+export async function parseGlb(buffer, extensions = [], decoders = null) {
+  const loader = new GLTFLoader();
+  await decoders?.prepare(loader, extensions);
+  return loader.parseAsync(buffer, '');
 }
 
 /**
@@ -44,7 +48,7 @@ export async function parseGlb(buffer) {
 export async function fetchFaceMesh(url) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`the face could not be fetched (${response.status})`);
-  const scene = await parseGlb(await response.arrayBuffer());
+  const { scene } = await parseGlb(await response.arrayBuffer());
   /** @type {FaceMeshData | null} */
   let data = null;
   scene.traverse((object) => {

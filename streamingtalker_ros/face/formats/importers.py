@@ -64,6 +64,27 @@ def load_face(
         TalkerError: If the file is missing, damaged, of an unknown format, or has no shape with an ARKit
             name, or if a landmark lies outside the mesh.
     """
+    return load_mesh(path, unit, landmarks)[0]
+
+
+def load_mesh(
+    path: str | os.PathLike[str],
+    unit: float | None = None,
+    landmarks: Mapping[str, npt.ArrayLike] | None = None,
+) -> tuple[Rig, ImportedMesh]:
+    """Load a face as `load_face` does, with what its file holds.
+
+    Args:
+        path: See `load_face`.
+        unit: See `load_face`.
+        landmarks: See `load_face`.
+
+    Returns:
+        The rig; the content of the file, whose deltas the rig has taken over.
+
+    Raises:
+        TalkerError: See `load_face`.
+    """
     path = Path(path)
     try:
         return _load(path, unit, landmarks)
@@ -77,7 +98,9 @@ def load_face(
         ) from None
 
 
-def _load(path: Path, unit: float | None, landmarks: Mapping[str, npt.ArrayLike] | None) -> Rig:
+def _load(
+    path: Path, unit: float | None, landmarks: Mapping[str, npt.ArrayLike] | None
+) -> tuple[Rig, ImportedMesh]:
     if not path.exists():
         raise TalkerError(
             f"no face at {path}: give a .glb, .gltf, .vrm or .ply file or a folder of .obj shapes"
@@ -119,7 +142,7 @@ def _load(path: Path, unit: float | None, landmarks: Mapping[str, npt.ArrayLike]
         raise TalkerError(
             f"a landmark lies outside the {len(points)} vertices of {path.name}: count them from 0"
         )
-    return Rig(
+    rig = Rig(
         name=path.stem,
         vertices=points,
         triangles=np.asarray(mesh.triangles, np.uint32),
@@ -131,6 +154,7 @@ def _load(path: Path, unit: float | None, landmarks: Mapping[str, npt.ArrayLike]
         pivot=pivot,
         follow=follow if mesh.follow is None else mesh.follow,
     )
+    return rig, mesh
 
 
 def _find_lips(
