@@ -53,3 +53,17 @@ def test_invalid_arguments_of_export_are_reported_in_one_line(
     assert main(["face", "export", *options]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_check_names_what_moves_and_what_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_test_glb(tmp_path / "a.glb", *mouth_patch(), names=["jawOpen", "hat", "eyeBlnkRight"])
+    assert main(["face", "check", str(path)]) == 0
+    output = capsys.readouterr()
+    assert "moves: 1 of 52 ARKit shapes" in output.out and output.err == ""
+    assert "cannot smile" in output.out and "cannot open the mouth" not in output.out
+    assert "is eyeBlnkRight meant to be eyeBlinkRight?" in output.out and "hat" in output.out
+
+
+def test_check_of_an_unusable_face_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["face", "check", "none.vrm"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from streamingtalker_ros.face.formats.names import arkit_name, pose_shapes
 from streamingtalker_ros.face.formats.shape_drivers import find_drivers, suggest_name
 from streamingtalker_ros.face.visemes import OCULUS_VISEMES
 
+MODULE = Path(__file__).absolute().parents[2] / "frontend" / "src" / "face" / "shape_drivers.js"
 VISEMES = OCULUS_VISEMES[1:]
 VOWELS = ("aa", "ih", "ou", "E", "oh")
 ROCKETBOX = ("PP", "FF", "TH", "DD", "KK", "CH", "SS", "nn", "RR", "aa", "E", "I", "O", "U")
@@ -167,3 +172,30 @@ def test_a_misspelt_name_is_suggested() -> None:
     assert suggest_name("jawOpn") == "jawOpen"
     assert suggest_name("Face.mouthSmilLeft") == "mouthSmileLeft"
     assert suggest_name("hat") is None and suggest_name("x" * 10_000) is None
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
+def test_the_page_drives_the_shapes_as_the_importer_does() -> None:
+    files = [list(labels) for labels in SCHEMES.values()]
+    files += [["mouthOpen", "mouthSmile", "eyesClosed"], ["jawOpen", "viseme_aa"], [], ["O", "E"]]
+    files.append([*SCHEMES["VRoid"], *SCHEMES["Oculus"], "まばたき", "mouthLeft"])
+    script = (
+        f"import {{ findDrivers, selectLabels }} from '{MODULE.as_uri()}';\n"
+        "import { readFileSync } from 'node:fs';\nconst { files, names } = JSON.parse(readFileSync(0));\n"
+        "console.log(JSON.stringify(files.map((labels) => Object.fromEntries("
+        "selectLabels(findDrivers(labels, names), labels, names)))));"
+    )
+    result = subprocess.run(
+        ["node", "--input-type=module", "-e", script],
+        text=True,
+        input=json.dumps({"files": files, "names": list(ARKIT_NAMES)}),
+        capture_output=True,
+    )
+    if "type" in result.stderr and "SyntaxError" in result.stderr:
+        pytest.skip("this Node cannot import JSON")
+    assert result.returncode == 0, result.stderr
+    for labels, found in zip(files, json.loads(result.stdout), strict=True):
+        expected = find_drivers(labels).select(labels)
+        assert set(found) == set(expected)
+        for label, factors in expected.items():
+            assert found[label] == pytest.approx(factors, abs=1e-9)

@@ -193,6 +193,14 @@ def test_responses_carry_the_security_headers(server: Server) -> None:
         assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
 
 
+def test_scripts_of_decoders_alone_may_compile_web_assembly(server: Server) -> None:
+    for path in ("/meshopt-worker.js", "/draco-worker.js", "/basis-worker.js"):
+        policy = get(server, path)[1]["content-security-policy"]
+        assert "'wasm-unsafe-eval'" in policy and "default-src 'none'" in policy
+    for path in ("/", "/app.js"):
+        assert "wasm" not in get(server, path)[1]["content-security-policy"]
+
+
 def test_assets_are_compressed_and_revalidated(server: Server) -> None:
     status, headers, body = get(server, "/face.glb")
     assert status == 200 and headers["content-type"] == "model/gltf-binary" and body[:4] == b"glTF"

@@ -41,6 +41,7 @@ READY = "app.serverInfo && app.timeline && app.timeline.newest"
 MAX_AV_OFFSET_MS = 40
 MOUTH = (slice(200, 300), slice(170, 300))  # rows and columns of the canvas
 BACKGROUND = (slice(None, 40), slice(None, 80))
+COMPRESSED = Path(__file__).absolute().parents[1] / "data" / "meshopt_face.glb"
 SHAPES = {name: name for name in ("jawOpen", "mouthSmileLeft", "eyeBlinkRight")}
 
 
@@ -306,6 +307,54 @@ def test_the_head_of_a_figure_without_bones_turns_without_its_body(page: Page, t
         avatar.object.traverse((node) => { if (node.isMesh) found[node.name] = node.parent === head; });
         return found; })()""")
     assert parents.pop("Body") is False and list(parents.values()) == [True]
+    page.run("app.view.show('default')")
+
+
+def test_a_meshopt_compressed_avatar_is_decoded_on_the_page(page: Page) -> None:
+    page.choose_file("#pick-face", COMPRESSED)
+    page.wait("app.view.shownFace === 'avatar' && app.view.faces.avatar.name === 'meshopt_face.glb'", 60)
+    assert page.run("app.view.faces.avatar.targets.length") == 3
+    rig = default_rig()
+    moving = np.abs(rig.deltas[[INDEX[name] for name in ("jawOpen", "mouthClose", "eyeBlinkLeft")]]).max(
+        axis=(0, 2)
+    )
+    first, last = rig.parts["skin"]
+    moved = rig.vertices[first:last][moving[first:last] > 1e-5]
+    size = np.array(page.run("app.view.scene.target.size"))
+    assert size[0] == pytest.approx(1.25 * np.ptp(moved[:, 1]), rel=0.02)  # metres, not units of the file
+    page.run("app.view.show('default')")
+
+
+def test_expressions_and_the_head_bone_of_a_vrm_move_on_the_page(page: Page, tmp_path: Path) -> None:
+    def edit(document: dict[str, Any], _: bytearray) -> None:
+        def group(preset: str, target: int, weight: int) -> dict[str, Any]:
+            binds = [{"mesh": 0, "index": target, "weight": weight}]
+            return {"name": preset, "presetName": preset, "binds": binds}
+
+        document["nodes"].append({"name": "Bone.007"})
+        document["scenes"][0]["nodes"].append(len(document["nodes"]) - 1)
+        document["extensions"] = {
+            "VRM": {
+                "blendShapeMaster": {"blendShapeGroups": [group("a", 0, 100), group("blink_l", 1, 50)]},
+                "humanoid": {"humanBones": [{"bone": "head", "node": len(document["nodes"]) - 1}]},
+            }
+        }
+
+    shapes = {"x": "jawOpen", "y": "eyeBlinkLeft"}
+    page.choose_file("#pick-face", edit_glb(write_small_face(tmp_path / "girl.vrm", shapes), edit))
+    page.wait("app.view.shownFace === 'avatar' && app.view.faces.avatar.name === 'girl.vrm'")
+    influences = page.run("""((shapes) => {
+        const { faces: { avatar }, index } = app.view;
+        return shapes.map((shape) => {
+          const weights = new Float32Array(52);
+          for (const name of shape) weights[index[name]] = 0.5;
+          avatar.pose(weights, [0, 0, 0.3, 0.954], index);
+          return avatar.targets.map(({ mesh, influence }) => mesh.morphTargetInfluences[influence]);
+        }); })([['jawOpen'], ['jawOpen', 'mouthClose'], ['eyeBlinkLeft']])""")
+    assert 0.5 < influences[0][0] < 1.2 and influences[0][1] == 0  # an open jaw shows the vowel a
+    assert influences[1][0] == pytest.approx(0, abs=1e-6)  # mouthClose takes it back
+    assert influences[2] == pytest.approx([0, 0.25])
+    assert page.run("app.view.faces.avatar.bones.head.node.quaternion.y") == pytest.approx(0.3, abs=1e-3)
     page.run("app.view.show('default')")
 
 
