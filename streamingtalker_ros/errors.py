@@ -26,6 +26,7 @@ EXTRAS: Final = {
     "accelerate": "train",
     "pocketsphinx": "train",
     "scipy": "train",
+    "distributed": "train",
     "pyworld": "voices",
 }
 """Extra of pyproject.toml that installs a module; where several do, the one that most users want."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from streamingtalker_ros.cli.argument_types import MAX_PROCESSES, integer, number
-from streamingtalker_ros.process import print_result
+from streamingtalker_ros.process import print_line, print_result
 
 HELP = "create a training corpus of speech with exact phone times and rule-based motion"
 
@@ -78,7 +78,20 @@ def run(args: argparse.Namespace) -> int:
 
     if hasattr(args, "out"):
         check_output_folder(args.out)
+    if getattr(args, "scheduler", None) is not None:
+        _resolve_paths(args)
     return SUBCOMMANDS[args.kind].run(args)
+
+
+def _resolve_paths(args: argparse.Namespace) -> None:
+    """Make all paths absolute: workers on a cluster have other working folders."""
+    if getattr(args, "align", None) not in (None, "none"):
+        args.align = Path(args.align)
+    for name, value in list(vars(args).items()):
+        if isinstance(value, Path):
+            setattr(args, name, value.absolute())
+        elif isinstance(value, list) and all(isinstance(item, Path) for item in value):
+            setattr(args, name, [item.absolute() for item in value])
 
 
 def _add_out(parser: argparse.ArgumentParser, help_text: str = "folder to write") -> None:
@@ -87,7 +100,19 @@ def _add_out(parser: argparse.ArgumentParser, help_text: str = "folder to write"
 
 def _add_seed_and_jobs(parser: argparse.ArgumentParser, seed_help: str, jobs: int = 2) -> None:
     parser.add_argument("--seed", type=integer(*SEED_RANGE), default=0, help=seed_help)
-    parser.add_argument("--jobs", type=integer(0, MAX_PROCESSES), default=jobs, help="processes to use")
+    _add_jobs(parser, 0, jobs)
+
+
+def _add_jobs(parser: argparse.ArgumentParser, low: int = 1, jobs: int = 2) -> None:
+    parser.add_argument(
+        "--jobs", type=integer(low, MAX_PROCESSES), default=jobs, help="processes to use on this machine"
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Dask scheduler whose workers do the work instead, such as tcp://10.0.0.1:8786; they need this "
+        "package and the same folders",
+    )
 
 
 def _add_speaker(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +147,22 @@ def _format_minutes(index: Mapping[str, Any]) -> str:
     return ", ".join(f"{value:.1f} min {split}" for split, value in index["minutes_by_split"].items())
 
 
+def _report_failures(index: Mapping[str, Any]) -> int:
+    """Print what could not be made, if anything, and return the exit code."""
+    from streamingtalker_ros.task_cluster import EXIT_ITEMS_FAILED
+
+    failed = index.get("failed", ())
+    if not failed:
+        return 0
+    lines = [f"streamingtalker: error: {len(failed)} failed; run the command again to try them again:"]
+    lines += [f"  {row['name']}: {row['reason']}" for row in failed[:MAX_LISTED]]
+    if len(failed) > MAX_LISTED:
+        lines.append(f"  and {len(failed) - MAX_LISTED} more, in index.json")
+    for line in lines:
+        print_line(line, error=True)
+    return EXIT_ITEMS_FAILED
+
+
 def _count_speakers(index: Mapping[str, Any]) -> int:
     return len({clip["speaker"] for clip in index["clips"]})
 
@@ -136,13 +177,13 @@ def _run_synthetic(args: argparse.Namespace) -> int:
     from streamingtalker_ros.corpus.synthetic import build_synthetic_corpus
 
     _check_minutes_and_jobs(args)
-    index = build_synthetic_corpus(args.out, args.minutes, args.seed, args.jobs)
+    index = build_synthetic_corpus(args.out, args.minutes, args.seed, args.jobs, scheduler=args.scheduler)
     speakers = {clip["speaker"] for clip in index["clips"] if clip["split"] == "train"} - {"none"}
     print_result(
         f"{args.out}: {len(index['clips'])} clips, {_format_minutes(index)}, {len(speakers)} speakers in "
         f"training, the voice {index['held_out_voice']} only in test"
     )
-    return 0
+    return _report_failures(index)
 
 
 def _add_speech_arguments(parser: argparse.ArgumentParser) -> None:
@@ -172,7 +213,7 @@ def _run_speech(args: argparse.Namespace) -> int:
 
     _check_minutes_and_jobs(args)
     index = build_speech_corpus(
-        args.folders, args.out, args.jobs, args.minutes, args.seed, _parse_ages(args.ages)
+        args.folders, args.out, args.jobs, args.minutes, args.seed, _parse_ages(args.ages), args.scheduler
     )
     rejected = index["rejected"]
     print_result(
@@ -183,7 +224,7 @@ def _run_speech(args: argparse.Namespace) -> int:
         print_result(f"  {row['name']}: {row['reason']}")
     if len(rejected) > MAX_LISTED:
         print_result(f"  and {len(rejected) - MAX_LISTED} more, in {args.out / 'index.json'}")
-    return 0
+    return _report_failures(index)
 
 
 def _parse_ages(text: str) -> tuple[int, int]:
@@ -207,13 +248,13 @@ def _run_espeak(args: argparse.Namespace) -> int:
     from streamingtalker_ros.corpus.espeak import build_espeak_corpus
 
     _check_minutes_and_jobs(args)
-    index = build_espeak_corpus(args.out, args.minutes, args.seed, args.jobs)
+    index = build_espeak_corpus(args.out, args.minutes, args.seed, args.jobs, args.scheduler)
     print_result(
         f"{args.out}: {len(index['clips'])} clips, {_format_minutes(index)}, "
         f"{len({clip['language'] for clip in index['clips']})} languages and accents, "
         f"{index['held_out_language']} only in test"
     )
-    return 0
+    return _report_failures(index)
 
 
 def _add_quiet_arguments(parser: argparse.ArgumentParser) -> None:
@@ -234,7 +275,9 @@ def _run_quiet(args: argparse.Namespace) -> int:
     from streamingtalker_ros.corpus.non_speech import build_non_speech_corpus
 
     _check_minutes_and_jobs(args)
-    index = build_non_speech_corpus(args.folders, args.out, args.minutes, args.licence, args.seed, args.jobs)
+    index = build_non_speech_corpus(
+        args.folders, args.out, args.minutes, args.licence, args.seed, args.jobs, args.scheduler
+    )
     rejected = index["rejected"]
     print_result(
         f"{args.out}: {len(index['clips'])} pieces, {_format_minutes(index)}; {len(rejected)} files rejected"
@@ -242,7 +285,7 @@ def _run_quiet(args: argparse.Namespace) -> int:
     )
     for row in rejected[:MAX_LISTED]:
         print_result(f"  {row['reason']}")
-    return 0
+    return _report_failures(index)
 
 
 def _add_reanimate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -297,7 +340,7 @@ def _add_from_video_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_licence(parser)
     parser.add_argument("--no-pictures", action="store_true", help="draw no picture per clip")
-    parser.add_argument("--jobs", type=integer(1, MAX_PROCESSES), default=2, help="processes to use")
+    _add_jobs(parser)
 
 
 def _run_from_video(args: argparse.Namespace) -> int:
@@ -322,6 +365,7 @@ def _run_from_video(args: argparse.Namespace) -> int:
         args.jobs,
         not args.no_pictures,
         report=print_result,
+        scheduler=args.scheduler,
     )
     if index is None:
         print_result(f"{args.landmarks or args.out / 'landmarks'}: landmarks of {len(videos)} videos at most")
@@ -333,7 +377,7 @@ def _run_from_video(args: argparse.Namespace) -> int:
         f"{source['rejected']} rejected; lips follow the loudness by {1000 * index['av_lag_s']:+.0f} "
         f"ms{pictures}"
     )
-    return 0
+    return _report_failures(index)
 
 
 def _find_videos(paths: Iterable[Path]) -> list[Path]:
@@ -380,6 +424,7 @@ def _add_from_animation_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of NAME.txt (transcript, English), from which phones are aligned",
     )
     _add_licence(parser)
+    _add_jobs(parser, jobs=1)
 
 
 def _run_from_animation(args: argparse.Namespace) -> int:
@@ -394,6 +439,8 @@ def _run_from_animation(args: argparse.Namespace) -> int:
         args.align,
         args.licence,
         report=print_result,
+        num_workers=args.jobs,
+        scheduler=args.scheduler,
     )
     source = next(iter(index["sources"].values()))
     print_result(
@@ -401,7 +448,7 @@ def _run_from_animation(args: argparse.Namespace) -> int:
         f"{source['rejected']} rejected; moves {', '.join(index['captured_parts'])}; lips follow "
         f"the loudness by {1000 * index['av_lag_s']:+.0f} ms (r {index['av_lag_correlation']:.2f})"
     )
-    return 0
+    return _report_failures(index)
 
 
 def _add_revoice_arguments(parser: argparse.ArgumentParser) -> None:
@@ -417,12 +464,12 @@ def _run_revoice(args: argparse.Namespace) -> int:
     from streamingtalker_ros.corpus.voice_conversion import convert_voices
 
     _check(args.jobs >= 1, "--jobs must be at least 1")
-    index = convert_voices(args.folder, args.out, args.copies, args.seed, args.jobs)
+    index = convert_voices(args.folder, args.out, args.copies, args.seed, args.jobs, args.scheduler)
     print_result(
         f"{args.out}: {len(index['clips'])} clips, {index['minutes_by_split']['train']:.1f} min train, "
         f"{_count_speakers(index)} other voices"
     )
-    return 0
+    return _report_failures(index)
 
 
 def _add_resize_arguments(parser: argparse.ArgumentParser) -> None:
@@ -435,12 +482,12 @@ def _run_resize(args: argparse.Namespace) -> int:
     from streamingtalker_ros.corpus.speaker_scaling import scale_speakers
 
     _check(args.jobs >= 1, "--jobs must be at least 1")
-    index = scale_speakers(args.folder, args.out, args.seed, args.jobs)
+    index = scale_speakers(args.folder, args.out, args.seed, args.jobs, args.scheduler)
     print_result(
         f"{args.out}: {len(index['clips'])} clips, {index['minutes_by_split']['train']:.1f} min train, "
         f"{_count_speakers(index)} speakers"
     )
-    return 0
+    return _report_failures(index)
 
 
 SUBCOMMANDS: Final = {

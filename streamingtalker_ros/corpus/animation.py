@@ -25,7 +25,16 @@ from streamingtalker_ros.coarticulation import upper_face
 from streamingtalker_ros.corpus import facegood
 from streamingtalker_ros.corpus.av_sync import estimate_lag
 from streamingtalker_ros.corpus.loudness import loudness_db
-from streamingtalker_ros.corpus.storage import Clip, Index, minutes_by_split, save_clip, write_index
+from streamingtalker_ros.corpus.storage import (
+    Clip,
+    Index,
+    file_state,
+    minutes_by_split,
+    read_part,
+    save_clip,
+    write_index,
+    write_part,
+)
 from streamingtalker_ros.corpus.video.blendshape_solver import match_lips, target_lip_gap
 from streamingtalker_ros.corpus.video.clips import extract_audio, split_at_pauses
 from streamingtalker_ros.corpus.video.landmark_matching import MOUTH_SHAPES, interocular_distance
@@ -41,6 +50,7 @@ from streamingtalker_ros.face.formats.array_files import (
 )
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.process import progress_bar
+from streamingtalker_ros.task_cluster import TaskCluster
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -246,8 +256,10 @@ def build_animation_corpus(
     transcripts: str | os.PathLike[str] | None = None,
     licence: str = "",
     report: Callable[[str], object] = _LOGGER.warning,
+    num_workers: int = 1,
+    scheduler: str | None = None,
 ) -> Index:
-    """Write the corpus; equal arguments give equal files.
+    """Write the corpus; equal arguments give equal files, and a second call makes only what is missing.
 
     Args:
         pairs: result of `find_pairs`.
@@ -258,6 +270,8 @@ def build_animation_corpus(
         transcripts: folder of NAME.txt; None if there are none.
         licence: licence and attribution, stored in the index.
         report: called with one message per rejected pair.
+        num_workers: number of processes.
+        scheduler: address of a Dask scheduler, whose workers are used instead; None for local processes.
 
     Returns:
         The index of the corpus.
@@ -265,48 +279,38 @@ def build_animation_corpus(
     Raises:
         TalkerError: if every pair is rejected.
     """
-    from streamingtalker_ros.face.default_head.stored import default_rig
-
-    rig, folder = default_rig(), Path(folder)
-    bar = progress_bar()(pairs, desc="pairs", unit="pair")
+    folder = Path(folder)
+    work = [
+        _PairJob(
+            audio_path,
+            motion_path,
+            folder,
+            speaker,
+            "test" if hold_out == "all" or (hold_out == "last" and k == len(pairs) - 1) else "train",
+            offset,
+            transcripts,
+        )
+        for k, (audio_path, motion_path) in enumerate(pairs)
+    ]
+    bar = progress_bar()(total=len(pairs), desc="pairs", unit="pair")
     entries: list[Index] = []
     rejected: dict[str, str] = {}
     lags: list[tuple[float, float]] = []
     captured_parts: set[str] = set()
-    for k, (audio_path, motion_path) in enumerate(bar):
-        held_out = hold_out == "all" or (hold_out == "last" and k == len(pairs) - 1)
-        try:
-            recording, moving_parts = _load_pair(audio_path, motion_path, rig, offset)
-        except TalkerError as error:
-            rejected[audio_path.stem] = str(error)
-            report(f"rejected {audio_path.name}: {error}")
-            continue
-        lags.append(estimate_lag(np.maximum(rig.lip_gap(recording.weights), 0.0), recording.pcm))
-        captured_parts |= moving_parts
-        phones, text, phone_source = label_phones(audio_path.stem, recording.pcm, transcripts)
-        spans = split_at_pauses(0, len(recording.weights), recording.pcm)
-        for number, span in enumerate(spans):
-            clip = Clip(
-                extract_audio(recording.pcm, span),
-                recording.weights[slice(*span)].astype(np.float32),
-                recording.head[slice(*span)].astype(np.float32),
-                crop_phones(phones, span[0] / FRAME_RATE, span[1] / FRAME_RATE),
-                speaker,
-                "test" if held_out else "train",
-                audio_path.stem if len(spans) == 1 else f"{audio_path.stem}_{number:02d}",
-                speaker,
-            )
-            entries.append(
-                save_clip(
-                    folder,
-                    clip,
-                    speaker=speaker,
-                    text=text if len(spans) == 1 else "",
-                    phone_source=phone_source,
-                    start_s=span[0] / FRAME_RATE,
-                )
-            )
-    if not entries:
+    names = [audio_path.name for audio_path, _ in pairs]
+    with TaskCluster(num_workers, scheduler, folder) as cluster, bar:
+        for (audio_path, _), part in zip(pairs, cluster.map(_build_pair, work, names), strict=True):
+            bar.update()
+            if part is None:
+                continue
+            if "reason" in part:
+                rejected[audio_path.stem] = part["reason"]
+                report(f"rejected {audio_path.name}: {part['reason']}")
+                continue
+            lags.append(tuple(part["lag"]))
+            captured_parts |= set(part["moving_parts"])
+            entries += part["clips"]
+    if not entries and not cluster.failures:
         raise TalkerError("every pair was rejected: there is nothing to build a corpus from")
     source = {"pairs": len(pairs) - len(rejected), "rejected": len(rejected), "licence": licence}
     return write_index(
@@ -320,12 +324,72 @@ def build_animation_corpus(
             "motion": "animated or captured blendshapes under ARKit's names",
             "sources": {speaker: source},
             "captured_parts": sorted(captured_parts),
-            "av_lag_s": float(np.median([lag for lag, _ in lags])),
-            "av_lag_correlation": float(np.median([correlation for _, correlation in lags])),
+            "av_lag_s": float(np.median([lag for lag, _ in lags] or [0.0])),
+            "av_lag_correlation": float(np.median([correlation for _, correlation in lags] or [0.0])),
             "rejected": rejected,
             "clips": entries,
         },
+        cluster.failures,
     )
+
+
+@dataclass(frozen=True)
+class _PairJob:
+    """Arguments of `_build_pair`."""
+
+    audio_path: Path
+    motion_path: Path | None
+    folder: Path
+    speaker: str
+    split: str
+    offset: float
+    transcripts: str | os.PathLike[str] | None
+
+
+def _build_pair(job: _PairJob) -> Index:
+    """Save the clips of one pair: their part, or the `reason` why the pair is rejected."""
+    from streamingtalker_ros.face.default_head.stored import default_rig
+
+    rig, name = default_rig(), job.audio_path.stem
+    try:
+        sources = [file_state(path) for path in (job.audio_path, job.motion_path) if path is not None]
+    except OSError as error:
+        return {"reason": f"{job.audio_path.name} cannot be read ({error.strerror})"}
+    state = [__version__, job.speaker, job.split, job.offset, str(job.transcripts), *sources]
+    part = read_part(job.folder, name, state)
+    if part is not None:
+        return part
+    try:
+        recording, moving_parts = _load_pair(job.audio_path, job.motion_path, rig, job.offset)
+    except TalkerError as error:
+        return {"reason": str(error)}
+    lag = estimate_lag(np.maximum(rig.lip_gap(recording.weights), 0.0), recording.pcm)
+    phones, text, phone_source = label_phones(name, recording.pcm, job.transcripts)
+    spans = split_at_pauses(0, len(recording.weights), recording.pcm)
+    entries: list[Index] = []
+    for number, span in enumerate(spans):
+        clip = Clip(
+            extract_audio(recording.pcm, span),
+            recording.weights[slice(*span)].astype(np.float32),
+            recording.head[slice(*span)].astype(np.float32),
+            crop_phones(phones, span[0] / FRAME_RATE, span[1] / FRAME_RATE),
+            job.speaker,
+            job.split,
+            name if len(spans) == 1 else f"{name}_{number:02d}",
+            job.speaker,
+        )
+        entries.append(
+            save_clip(
+                job.folder,
+                clip,
+                speaker=job.speaker,
+                text=text if len(spans) == 1 else "",
+                phone_source=phone_source,
+                start_s=span[0] / FRAME_RATE,
+            )
+        )
+    more = {"lag": [float(value) for value in lag], "moving_parts": sorted(moving_parts)}
+    return write_part(job.folder, name, state, entries, **more)
 
 
 def _load_pair(audio_path: Path, motion_path: Path | None, rig: Rig, offset: float) -> tuple[Clip, set[str]]:

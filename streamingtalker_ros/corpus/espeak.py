@@ -8,6 +8,7 @@ language occurs in the test split only, to measure how the model generalizes to 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from pathlib import Path
 from typing import Final
@@ -16,14 +17,13 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
-from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import (
     SPLITS,
     Index,
     finished_index,
     minutes_by_split,
-    read_entries,
+    read_part,
     save_clip,
     write_index,
     write_part,
@@ -34,6 +34,7 @@ from streamingtalker_ros.phonetics import espeak_tts
 from streamingtalker_ros.phonetics.languages import SENTENCES
 from streamingtalker_ros.phonetics.sentences import sentences
 from streamingtalker_ros.process import progress_bar
+from streamingtalker_ros.task_cluster import TaskCluster
 
 ENGLISH_ACCENTS: Final = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-029")
 """Codes of the English voices."""
@@ -59,6 +60,12 @@ SENTENCES_PER_BATCH: Final = 12
 MIN_BATCH_S: Final = 15.0
 """Seconds: least duration of a batch, from which the number of batches is planned."""
 
+MAX_BATCH_S: Final = 50.0
+"""Seconds: greatest duration of a batch, from which the number of batches that are surely needed is known."""
+
+MIN_BATCHES_AT_ONCE: Final = 4
+"""Batches that are made together, although some may not be needed."""
+
 SPLIT_FRACTIONS: Final = {"train": 1.0, "validation": 0.05, "test": 0.1}
 """Duration of each split relative to that of training."""
 
@@ -66,7 +73,11 @@ LICENCE: Final = "speech synthesised by espeak-ng (GPL-3.0-or-later program; its
 
 
 def build_espeak_corpus(
-    folder: str | os.PathLike[str], minutes: float = 30.0, seed: int = 0, num_workers: int = 2
+    folder: str | os.PathLike[str],
+    minutes: float = 30.0,
+    seed: int = 0,
+    num_workers: int = 2,
+    scheduler: str | None = None,
 ) -> Index:
     """Write the corpus; a second call with equal arguments finishes an interrupted one.
 
@@ -75,9 +86,10 @@ def build_espeak_corpus(
         minutes: minutes of training speech.
         seed: equal seeds give equal files.
         num_workers: number of processes.
+        scheduler: address of a Dask scheduler, whose workers are used instead; None for local processes.
 
     Returns:
-        The index of the corpus.
+        The index of the corpus; `failed` names what could not be made, which a second call tries again.
 
     Raises:
         TalkerError: if espeak-ng is not installed, or the folder holds another corpus.
@@ -90,23 +102,26 @@ def build_espeak_corpus(
     finished = finished_index(folder, settings)
     if finished is not None:
         return finished
-    (folder / "parts").mkdir(parents=True, exist_ok=True)
     entries: list[Index] = []
     with (
-        worker_pool(num_workers) as pool,
+        TaskCluster(num_workers, scheduler, folder) as cluster,
         tqdm(total=round(60 * minutes * sum(SPLIT_FRACTIONS.values())), unit="s", desc="speech") as bar,
     ):
         for split in SPLITS:
             seconds, target = 0.0, max(MIN_BATCH_S, 60.0 * minutes * SPLIT_FRACTIONS[split])
             # a batch lasts 20 to 50 s: more batches than needed are planned, and the first ones are used
             work = [(folder, split, number, seed) for number in range(int(target / MIN_BATCH_S) + 2)]
-            for start in range(0, len(work), 4):
-                for batch in pool.map(_build_batch, work[start : start + 4] if seconds < target else ()):
-                    if seconds < target:
+            names = [f"{split}, batch {number}" for _, _, number, _ in work]
+            start = 0
+            while start < len(work) and seconds < target:
+                end = start + max(MIN_BATCHES_AT_ONCE, math.ceil((target - seconds) / MAX_BATCH_S))
+                for batch in cluster.map(_build_batch, work[start:end], names[start:end]):
+                    if batch is not None and seconds < target:
                         batch_seconds = sum(entry["seconds"] for entry in batch)
                         entries += batch
                         seconds += batch_seconds
                         bar.update(min(round(batch_seconds), bar.total - bar.n))
+                start = end
     return write_index(
         folder,
         {
@@ -121,15 +136,17 @@ def build_espeak_corpus(
             ),
             "clips": entries,
         },
+        cluster.failures,
     )
 
 
 def _build_batch(job: tuple[Path, str, int, int]) -> list[Index]:
     """Synthesize, join and save sentences of one voice; parts/ keeps the entries for a second call."""
     folder, split, number, seed = job
-    part_path = folder / "parts" / f"{split}_{number:03d}.json"
-    if part_path.is_file():
-        return read_entries(part_path)
+    part_name, state = f"{split}_{number:03d}", [__version__, seed]
+    part = read_part(folder, part_name, state)
+    if part is not None:
+        return part["clips"]
     rng = np.random.default_rng([seed, 100 + SPLITS.index(split), number])
     other_languages = [code for code in SENTENCES if code != HELD_OUT_LANGUAGE]
     if split == "test":
@@ -160,5 +177,4 @@ def _build_batch(job: tuple[Path, str, int, int]) -> list[Index]:
         clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         text = " ".join(utterance.text for utterance in group)
         entries.append(save_clip(folder, clip, speaker=speaker, language=language, **prosody, text=text))
-    write_part(part_path, entries)
-    return entries
+    return write_part(folder, part_name, state, entries)["clips"]

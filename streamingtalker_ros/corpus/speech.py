@@ -10,7 +10,6 @@ NAME.wav beside NAME.txt with one folder per speaker.
 from __future__ import annotations
 
 import csv
-import json
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,16 +23,16 @@ import numpy as np
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
-from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import (
     Clip,
     Index,
+    file_state,
     find_files,
     finished_index,
     minutes_by_split,
+    read_part,
     save_clip,
-    upgrade_entry,
     write_index,
     write_part,
 )
@@ -41,6 +40,7 @@ from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.phonetics.forced_alignment import align
 from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
 from streamingtalker_ros.process import progress_bar
+from streamingtalker_ros.task_cluster import TaskCluster
 
 AgeRange = tuple[int, int]
 """First and last age in years."""
@@ -310,6 +310,7 @@ def build_speech_corpus(
     minutes: float | None = None,
     seed: int = 0,
     ages: AgeRange = ADULTS,
+    scheduler: str | None = None,
 ) -> Index:
     """Write a corpus of aligned recordings with rule-based motion; a second call finishes an interrupted one.
 
@@ -320,9 +321,11 @@ def build_speech_corpus(
         minutes: approximate duration at which to stop; None for all recordings.
         seed: equal seeds join the recordings to equal clips.
         ages: ages of the speakers, see `find_recordings`.
+        scheduler: address of a Dask scheduler, whose workers are used instead; None for local processes.
 
     Returns:
-        The index; its `rejected` names every recording that was left out, with the reason.
+        The index; its `rejected` names every recording that was left out, with the reason, and `failed` what
+        could not be made, which a second call tries again.
 
     Raises:
         TalkerError: if no recording can be used, or `out` holds another corpus.
@@ -342,7 +345,6 @@ def build_speech_corpus(
     finished = finished_index(out, settings)
     if finished is not None:
         return finished
-    (out / "parts").mkdir(parents=True, exist_ok=True)
     splits = split_speakers(recordings)
     by_speaker: dict[str, list[Recording]] = {}
     for recording in recordings:
@@ -357,16 +359,17 @@ def build_speech_corpus(
     rejected: list[dict[str, str]] = []
     seconds = 0.0
     with (
-        worker_pool(num_workers) as pool,
+        TaskCluster(num_workers, scheduler, out) as cluster,
         tqdm(total=len(recordings), unit="file", desc="aligning") as bar,
     ):
-        for job, (batch_entries, batch_rejected) in zip(work, pool.map(_build_batch, work), strict=True):
+        names = [f"{speaker}, recordings from {batch[0].name} on" for _, speaker, _, batch, _, _ in work]
+        for job, part in zip(work, cluster.map(_build_batch, work, names), strict=True):
             bar.update(len(job[3]))
-            if minutes is None or seconds < 60.0 * minutes:
-                entries += batch_entries
-                rejected += batch_rejected
-                seconds += sum(entry["seconds"] for entry in batch_entries)
-    if not entries:
+            if part is not None and (minutes is None or seconds < 60.0 * minutes):
+                entries += part["clips"]
+                rejected += part["rejected"]
+                seconds += sum(entry["seconds"] for entry in part["clips"])
+    if not entries and not cluster.failures:
         reason = rejected[0]["reason"] if rejected else "there are none"
         raise TalkerError(f"no recording could be used; the first: {reason}")
     return write_index(
@@ -384,6 +387,7 @@ def build_speech_corpus(
             "clips": entries,
             "rejected": rejected,
         },
+        cluster.failures,
     )
 
 
@@ -402,21 +406,21 @@ def read_speech(path: str | os.PathLike[str]) -> np.ndarray:
     soundfile, soxr = require("soundfile", "reading speech"), require("soxr", "resampling speech")
     try:
         pcm, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # the file decides which
         raise TalkerError(f"{path} cannot be read ({error})") from None
     pcm = pcm.mean(1)
     return pcm if rate == SAMPLE_RATE else soxr.resample(pcm, rate, SAMPLE_RATE).astype(np.float32)
 
 
-def _build_batch(
-    job: tuple[Path, str, str, list[Recording], int, int],
-) -> tuple[list[Index], list[dict[str, str]]]:
-    """Align, join and save recordings of one speaker; parts/ keeps the entries for a second call."""
+def _build_batch(job: tuple[Path, str, str, list[Recording], int, int]) -> Index:
+    """Align, join and save recordings of one speaker: their part, with `clips` and `rejected`."""
     out, speaker, split, recordings, number, seed = job
-    part_path = out / "parts" / f"{speaker}_{number:03d}.json"
-    if part_path.is_file():
-        stored_entries, stored_rejected = json.loads(part_path.read_text())
-        return [upgrade_entry(entry) for entry in stored_entries], stored_rejected
+    part_name = f"{speaker}_{number:03d}"
+    sources = [[row.name, row.text, *file_state(row.path)] for row in recordings if row.path.is_file()]
+    state = [__version__, seed, split, zlib.crc32(repr(sources).encode())]
+    part = read_part(out, part_name, state)
+    if part is not None:
+        return part
     rng = np.random.default_rng([seed, zlib.crc32(speaker.encode()), number])
     aligned: list[AlignedRecording] = []
     rejected: list[dict[str, str]] = []
@@ -425,7 +429,7 @@ def _build_batch(
             aligned.append((recording, *_align_and_trim(recording)))
         except TalkerError as error:
             rejected.append({"name": recording.name, "reason": str(error)})
-    entries = []
+    entries: list[Index] = []
     groups = group_recordings(aligned, rng)
     if aligned and not groups:
         reason = f"too short for a clip of {MIN_CLIP_S:g} s, and nothing of '{speaker}' is left to join it to"
@@ -436,8 +440,7 @@ def _build_batch(
         clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         text = " ".join(recording.text for recording, _, _ in group)
         entries.append(save_clip(out, clip, speaker=speaker, source=group[0][0].source, text=text))
-    write_part(part_path, [entries, rejected])
-    return entries, rejected
+    return write_part(out, part_name, state, entries, rejected=rejected)
 
 
 def _align_and_trim(recording: Recording) -> tuple[np.ndarray, list[Phone]]:

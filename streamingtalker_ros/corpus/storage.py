@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.output_files import atomic_output, write_text
 from streamingtalker_ros.phonetics.phones import Phone
+from streamingtalker_ros.task_cluster import TaskFailure
 
 SPLITS: Final = ("train", "validation", "test")
 """Names of the splits, which are also names of folders."""
@@ -265,16 +266,25 @@ def read_index(folder: str | os.PathLike[str]) -> Index:
     return upgrade_index(json.loads(path.read_text()))
 
 
-def write_index(folder: str | os.PathLike[str], index: Index) -> Index:
+def write_index(folder: str | os.PathLike[str], index: Index, failures: Sequence[TaskFailure] = ()) -> Index:
     """Write the index of a corpus.
 
     Args:
         folder: folder of the corpus.
         index: content of index.json.
+        failures: what could not be made; the key `failed` names it, and a second call tries it again.
 
     Returns:
         The index.
+
+    Raises:
+        TalkerError: if there are failures and nothing else.
     """
+    index.pop("failed", None)  # of a source corpus
+    if failures:
+        if not index["clips"]:
+            raise TalkerError(f"nothing could be made: all {len(failures)} failed, the first {failures[0]}")
+        index["failed"] = [{"name": failure.name, "reason": failure.reason} for failure in failures]
     write_text(Path(folder) / "index.json", json.dumps(index, indent=1))
     return index
 
@@ -287,7 +297,7 @@ def finished_index(folder: str | os.PathLike[str], settings: Mapping[str, Any]) 
         settings: entries of the index that identify the corpus.
 
     Returns:
-        The index; None if the corpus is not finished.
+        The index; None if the corpus is not finished, or some of it has failed.
 
     Raises:
         TalkerError: if the folder holds a corpus with other settings.
@@ -297,7 +307,7 @@ def finished_index(folder: str | os.PathLike[str], settings: Mapping[str, Any]) 
     index = read_index(folder)
     if {key: index.get(key) for key in settings} != dict(settings):
         raise TalkerError(f"{folder} holds another corpus; choose an empty folder for this one")
-    return index
+    return None if index.get("failed") else index
 
 
 def minutes_by_split(entries: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -316,26 +326,73 @@ def minutes_by_split(entries: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def read_entries(path: str | os.PathLike[str]) -> list[Index]:
-    """Read the clip entries that an interrupted build left in a file of `parts/`.
+def read_part(folder: str | os.PathLike[str], name: str, state: object) -> Index | None:
+    """Read what an earlier call has finished of a corpus.
 
     Args:
-        path: JSON file with a list of entries.
+        folder: folder of the corpus.
+        name: of the part.
+        state: what its clips depend on, as JSON can hold it.
 
     Returns:
-        The entries, under the present keys.
+        What `write_part` wrote; None if that was of another state, or if one of its clips is not there and
+        whole.
     """
-    return [upgrade_entry(entry) for entry in json.loads(Path(path).read_text())]
+    folder = Path(folder)
+    try:
+        part = json.loads((folder / "parts" / f"{name}.json").read_text(encoding="utf-8"))
+        is_current = part["state"] == json.loads(json.dumps(state)) and part["files"] == _checksums(
+            folder, part["clips"]
+        )
+    except (OSError, ValueError, TypeError, KeyError):  # not there, damaged, or of an older version
+        return None
+    return part if is_current else None
 
 
-def write_part(path: str | os.PathLike[str], content: object) -> None:
-    """Write a file of `parts/`, which tells a second call what an interrupted build has finished.
+def write_part(
+    folder: str | os.PathLike[str], name: str, state: object, clips: Sequence[Index], **more: Any
+) -> Index:
+    """Write a file of `parts/`, which tells a second call what is finished.
 
     Args:
-        path: JSON file.
-        content: What is finished, as JSON can hold it.
+        folder: folder of the corpus.
+        name: of the part.
+        state: what its clips depend on, as JSON can hold it.
+        clips: entries of its clips, whose files are written.
+        **more: further keys.
+
+    Returns:
+        The content of the file.
     """
-    write_text(path, json.dumps(content), sync=False)
+    folder = Path(folder)
+    content = {"state": state, "clips": list(clips), **more, "files": _checksums(folder, clips)}
+    (folder / "parts").mkdir(parents=True, exist_ok=True)
+    write_text(folder / "parts" / f"{name}.json", json.dumps(content), sync=False)
+    return content
+
+
+def file_state(path: str | os.PathLike[str]) -> list[int]:
+    """Describe the content of a source file, as part of a state.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its size in bytes and the time of its last change in ns.
+    """
+    status = Path(path).stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _checksums(folder: Path, clips: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Size and checksum of each file of clips; raises OSError if one is missing."""
+    checksums: dict[str, list[int]] = {}
+    for clip in clips:
+        for suffix in (".flac", ".npz"):
+            name = f"{clip['split']}/{clip['name']}{suffix}"
+            content = (folder / name).read_bytes()
+            checksums[name] = [len(content), zlib.crc32(content)]
+    return checksums
 
 
 def save_clip(folder: str | os.PathLike[str], clip: Clip, **metadata: Any) -> Index:

@@ -18,7 +18,6 @@ import numpy as np
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import FRAME_RATE, HOP_LENGTH, SAMPLE_RATE
-from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import (
     SPLITS,
@@ -26,7 +25,7 @@ from streamingtalker_ros.corpus.storage import (
     Index,
     finished_index,
     minutes_by_split,
-    read_entries,
+    read_part,
     save_clip,
     write_index,
     write_part,
@@ -37,6 +36,7 @@ from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
 from streamingtalker_ros.phonetics.sentences import sentences
 from streamingtalker_ros.process import progress_bar
+from streamingtalker_ros.task_cluster import TaskCluster
 
 VOICE_ROTATION: Final = (
     "slt",
@@ -118,6 +118,7 @@ def build_synthetic_corpus(
     seed: int = 0,
     num_workers: int = 2,
     voices: Sequence[str] = VOICE_ROTATION,
+    scheduler: str | None = None,
 ) -> Index:
     """Write the synthetic corpus; a second call with equal arguments finishes an interrupted one.
 
@@ -128,9 +129,10 @@ def build_synthetic_corpus(
         seed: equal seeds give equal files.
         num_workers: number of processes.
         voices: keys of `flite_festival_tts.VOICES`, for consecutive batches in turn.
+        scheduler: address of a Dask scheduler, whose workers are used instead; None for local processes.
 
     Returns:
-        The index of the corpus.
+        The index of the corpus; `failed` names what could not be made, which a second call tries again.
 
     Raises:
         TalkerError: if a voice is not installed, or the folder holds another corpus.
@@ -149,11 +151,10 @@ def build_synthetic_corpus(
     finished = finished_index(folder, settings)
     if finished is not None:
         return finished
-    (folder / "parts").mkdir(parents=True, exist_ok=True)
     entries: list[Index] = []
     targets = target_minutes(minutes)
     with (
-        worker_pool(num_workers) as pool,
+        TaskCluster(num_workers, scheduler, folder) as cluster,
         tqdm(total=round(60 * sum(targets.values())), unit="s", desc="speech") as bar,
     ):
         for split in SPLITS:
@@ -164,7 +165,11 @@ def build_synthetic_corpus(
                 numbers = range(next_batch, next_batch + count)
                 work = [(folder, split, number, seed, voices[number % len(voices)]) for number in numbers]
                 next_batch += count
-                for batch in pool.map(_build_batch, work):
+                names = [f"{split}, batch {number} ({voice})" for _, split, number, _, voice in work]
+                for batch in cluster.map(_build_batch, work, names):
+                    if batch is None:  # counts as long as it was planned, or a voice that fails never ends
+                        seconds += SECONDS_PER_SENTENCE * SENTENCES_PER_BATCH
+                        continue
                     batch_seconds = sum(entry["seconds"] for entry in batch)
                     if seconds < 60.0 * targets[split]:
                         entries += batch
@@ -173,7 +178,9 @@ def build_synthetic_corpus(
         for split in SPLITS:
             count = max(1, round(NON_SPEECH_FRACTION * targets[split] * 60.0 / NON_SPEECH_CLIP_S))
             numbered = [(folder, split, number, seed) for number in range(count)]
-            entries += pool.map(_build_non_speech_clip, numbered)
+            names = [f"{split}, clip {number} without speech" for number in range(count)]
+            clips = cluster.map(_build_non_speech_clip, numbered, names)
+            entries += [entry for entry in clips if entry is not None]
     return write_index(
         folder,
         {
@@ -190,6 +197,7 @@ def build_synthetic_corpus(
             "motion": "rule-based, by streamingtalker_ros.coarticulation.dominance",
             "clips": entries,
         },
+        cluster.failures,
     )
 
 
@@ -217,9 +225,10 @@ def check_voices(voices: Iterable[str] = VOICE_ROTATION) -> None:
 def _build_batch(job: _BatchJob) -> list[Index]:
     """Synthesize, cut and save one batch; parts/ keeps its entries, so that a second call skips it."""
     folder, split, number, seed, voice = job
-    part_path = folder / "parts" / f"{split}_{number:03d}.json"
-    if part_path.is_file():
-        return read_entries(part_path)
+    part_name, state = f"{split}_{number:03d}", [__version__, seed, voice]
+    part = read_part(folder, part_name, state)
+    if part is not None:
+        return part["clips"]
     rng = np.random.default_rng([seed, SPLITS.index(split), number])
     held_out = split == "test"
     if held_out:  # without scaling, at three tempos
@@ -239,8 +248,7 @@ def _build_batch(job: _BatchJob) -> list[Index]:
         clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, speaker)
         text = " ".join(utterance.text for utterance in group)
         entries.append(save_clip(folder, clip, speaker=speaker, tempo=tempo, text=text))
-    write_part(part_path, entries)
-    return entries
+    return write_part(folder, part_name, state, entries)["clips"]
 
 
 def group_utterances(
@@ -320,6 +328,10 @@ def join_utterances(group: Sequence[Utterance], scale: float, rng: np.random.Gen
 def _build_non_speech_clip(job: tuple[Path, str, int, int]) -> Index:
     """Save a clip of silence, noise, hum, music, breath or knocks with the mouth at rest."""
     folder, split, number, seed = job
+    part_name, state = f"rest_{split}_{number:03d}", [__version__, seed]
+    part = read_part(folder, part_name, state)
+    if part is not None:
+        return part["clips"][0]
     rng = np.random.default_rng([seed, 10 + SPLITS.index(split), number])
     frames = int(rng.integers(4 * 25, 10 * 25))
     name, generate = list(NON_SPEECH_SOUNDS.items())[number % len(NON_SPEECH_SOUNDS)]
@@ -330,4 +342,5 @@ def _build_non_speech_clip(job: tuple[Path, str, int, int]) -> Index:
     phones = [Phone("pau", 0.0, frames / FRAME_RATE)]
     clip = Clip.at_rest(pcm, phones, "none", split, f"rest_{name}_{number:03d}")
     clip.weights, clip.head = face_motion.synthesize_speaker_motion(clip, "none")
-    return save_clip(folder, clip, speaker="none", tempo=1.0, text="")
+    entry = save_clip(folder, clip, speaker="none", tempo=1.0, text="")
+    return write_part(folder, part_name, state, [entry])["clips"][0]

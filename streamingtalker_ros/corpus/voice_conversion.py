@@ -8,7 +8,6 @@ voice is synthesized again. Times do not change, so captured motion of the first
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from dataclasses import replace
@@ -19,20 +18,20 @@ from typing import Final
 import numpy as np
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
-from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.corpus.storage import (
     Clip,
     Index,
     load_corpus,
     minutes_by_split,
     read_index,
+    read_part,
     save_clip,
-    upgrade_entry,
     write_index,
     write_part,
 )
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import progress_bar
+from streamingtalker_ros.task_cluster import TaskCluster
 
 CLIPS_PER_SPEAKER: Final = 4
 """Consecutive clips that get the same converted speakers."""
@@ -143,6 +142,7 @@ def convert_voices(
     copies: int = 3,
     seed: int = 0,
     num_workers: int = 2,
+    scheduler: str | None = None,
 ) -> Index:
     """Write a corpus with other voices for every training clip of another.
 
@@ -154,6 +154,7 @@ def convert_voices(
         copies: converted voices per clip.
         seed: equal seeds give equal files.
         num_workers: number of processes.
+        scheduler: address of a Dask scheduler, whose workers are used instead; None for local processes.
 
     Returns:
         The index of the new corpus.
@@ -170,15 +171,18 @@ def convert_voices(
     source, clips = read_index(folder), load_corpus(folder, "train")
     if not clips:
         raise TalkerError(f"{folder} has no training clips to convert")
-    (out / "parts").mkdir(parents=True, exist_ok=True)
-    with worker_pool(num_workers) as pool:
+    with TaskCluster(num_workers, scheduler, out) as cluster:
         work = [(clip, out, copies, [seed, number // CLIPS_PER_SPEAKER]) for number, clip in enumerate(clips)]
         results = list(
             tqdm(
-                pool.map(_convert_clip, work, chunksize=8), total=len(work), unit="clip", desc="other voices"
+                cluster.map(_convert_clip, work, [clip.name for clip in clips]),
+                total=len(work),
+                unit="clip",
+                desc="other voices",
             )
         )
-    entries = [entry for copy in zip(*results, strict=True) for entry in copy]  # speaker by speaker
+    converted = [entries for entries in results if entries is not None]
+    entries = [entry for copy in zip(*converted, strict=True) for entry in copy]  # speaker by speaker
     return write_index(
         out,
         {
@@ -187,19 +191,18 @@ def convert_voices(
             "voice_conversion": {"source_kind": source.get("kind"), "copies": copies, "seed": seed},
             "clips": entries,
         },
+        cluster.failures,
     )
 
 
 def _convert_clip(job: tuple[Clip, Path, int, list[int]]) -> list[Index]:
     """Save the converted copies of one clip, as loud as the source; parts/ keeps them for a second call."""
     clip, out, copies, seed = job
-    part_path = out / "parts" / f"{clip.name}.json"
     motion_checksum = zlib.crc32(clip.head.tobytes(), zlib.crc32(clip.weights.tobytes()))
     state = [copies, seed, zlib.crc32(clip.pcm.tobytes()), motion_checksum]
-    if part_path.is_file():
-        part = json.loads(part_path.read_text())
-        if part["state"] == state:
-            return [upgrade_entry(entry) for entry in part["clips"]]
+    part = read_part(out, clip.name, state)
+    if part is not None:
+        return part["clips"]
     rng = np.random.default_rng(seed)
     parameters = analyze(clip.pcm)
     entries = []
@@ -218,5 +221,4 @@ def _convert_clip(job: tuple[Clip, Path, int, list[int]]) -> list[Index]:
                 formant_scale=round(formant_scale, 3),
             )
         )
-    write_part(part_path, {"state": state, "clips": entries})
-    return entries
+    return write_part(out, clip.name, state, entries)["clips"]

@@ -11,8 +11,14 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import functools
+import io
+import json
+import os
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +41,7 @@ _EVENT_PHONEME = 7
 _PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
 _CHARS_UTF8 = 1
 _BUFFER_MS = 200
+_EXIT_REFUSED = 3  # of the process that synthesizes: stderr holds the sentence
 
 # sounds of two letters first; lip shape decides, not the sound: a front rounded vowel maps to a rounded one
 _IPA_TO_PHONES: Final = {
@@ -298,12 +305,48 @@ def synthesize(
     Raises:
         TalkerError: if the library or the voice is not installed, or the voice cannot read a text.
     """
-    engine = _engine()
-    utterances = []
-    for text in texts:
-        pcm, events = engine.synthesize(voice, text, words_per_minute, pitch, pitch_range)
-        utterances.append(_utterance(voice, text, pcm, events, engine.sample_rate))
-    return utterances
+    request = {"voice": voice, "texts": list(texts)}
+    request |= {"words_per_minute": words_per_minute, "pitch": pitch, "pitch_range": pitch_range}
+    # the library remembers what it has spoken: only a fresh process gives equal audio for equal arguments
+    package_root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "streamingtalker_ros.phonetics.espeak_tts"],
+        input=json.dumps(request).encode(),
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    if done.returncode == _EXIT_REFUSED:
+        raise TalkerError(done.stderr.decode("utf-8", "replace"))
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
+        raise TalkerError(f"espeak-ng ended with exit code {done.returncode} ({lines[-1]})")
+    with np.load(io.BytesIO(done.stdout)) as arrays:
+        sample_rate = int(arrays["sample_rate"])
+        all_events: list[list[tuple[int, str]]] = json.loads(str(arrays["events"]))
+        speech = [arrays[f"pcm_{k}"] for k in range(len(texts))]
+    return [
+        _utterance(voice, text, pcm, events, sample_rate)
+        for text, pcm, events in zip(texts, speech, all_events, strict=True)
+    ]
+
+
+def _serve() -> int:
+    """Answer the request on stdin, in a process of its own; return its exit code."""
+    request = json.load(sys.stdin.buffer)
+    voice, texts = request.pop("voice"), request.pop("texts")
+    try:
+        engine = _engine()
+        results = [engine.synthesize(voice, text, **request) for text in texts]
+    except TalkerError as error:
+        sys.stderr.write(str(error))
+        return _EXIT_REFUSED
+    arrays: dict[str, Any] = {f"pcm_{k}": pcm for k, (pcm, _) in enumerate(results)}
+    arrays["events"] = np.array(json.dumps([events for _, events in results]))
+    buffer = io.BytesIO()
+    np.savez(buffer, sample_rate=engine.sample_rate, **arrays)
+    sys.stdout.buffer.write(buffer.getvalue())
+    return 0
 
 
 def _utterance(
@@ -353,3 +396,7 @@ def _remove_short_pauses(rows: Sequence[_TimedPhone]) -> list[_TimedPhone]:
         else:
             merged.append(row)
     return merged
+
+
+if __name__ == "__main__":
+    sys.exit(_serve())

@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not required <= set(flite_festival_tts.available_voices()):
         pytest.skip("flite is not installed")
     path = tmp_path_factory.mktemp("corpus")
-    index = synthetic.build_synthetic_corpus(path, 0.5, 4, voices=FLITE_VOICES)
+    index = synthetic.build_synthetic_corpus(path, 0.5, 4, num_workers=1, voices=FLITE_VOICES)
     assert set(index["sources"]) == required
     return path
 
@@ -122,7 +122,7 @@ def test_an_interrupted_build_finishes_with_the_same_files(folder: Path, tmp_pat
             if path.parent.name == part.stem.rpartition("_")[0]:
                 path.unlink()
         part.unlink()
-    synthetic.build_synthetic_corpus(resumed, 0.5, 4, voices=FLITE_VOICES)
+    synthetic.build_synthetic_corpus(resumed, 0.5, 4, num_workers=1, voices=FLITE_VOICES)
     files = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
     assert files == sorted(path.relative_to(resumed) for path in resumed.rglob("*.*"))
     assert all((folder / path).read_bytes() == (resumed / path).read_bytes() for path in files)

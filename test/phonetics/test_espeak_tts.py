@@ -66,6 +66,14 @@ def test_ipa_maps_to_phones_by_lip_shape(ipa: str, phones: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("espeak")
+def test_speech_does_not_depend_on_what_was_spoken_before() -> None:
+    first, _, again = (
+        espeak_tts.synthesize(voice, ["Fish and chips."])[0] for voice in ("en+klatt", "en-us+m3", "en+klatt")
+    )
+    assert np.array_equal(first.pcm, again.pcm) and first.phones == again.phones
+
+
+@pytest.mark.usefixtures("espeak")
 def test_an_unknown_voice_is_rejected() -> None:
     with pytest.raises(TalkerError, match="no voice 'nowhere'"):
         espeak_tts.synthesize("nowhere", ["hello"])

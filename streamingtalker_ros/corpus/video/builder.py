@@ -7,10 +7,11 @@ Files beside the clips: `landmarks/` (tracks and audio, unless elsewhere), `pict
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,14 +22,13 @@ import numpy as np
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
-from streamingtalker_ros.child_processes import worker_pool
 from streamingtalker_ros.corpus.av_sync import estimate_lag
 from streamingtalker_ros.corpus.storage import (
     Clip,
     Index,
     minutes_by_split,
+    read_part,
     save_clip,
-    upgrade_entry,
     write_index,
     write_part,
 )
@@ -54,6 +54,7 @@ from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.output_files import atomic_output, write_text
 from streamingtalker_ros.process import progress_bar
+from streamingtalker_ros.task_cluster import TaskCluster
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ def build_video_corpus(
     num_workers: int = 2,
     previews: bool = True,
     report: Report = _LOGGER.warning,
+    scheduler: str | None = None,
 ) -> Index | None:
     """Write the corpus, or its landmarks only; a second call finishes an interrupted one.
 
@@ -109,6 +111,7 @@ def build_video_corpus(
         num_workers: number of processes.
         previews: whether to draw an image per clip.
         report: called with one message per rejected video.
+        scheduler: address of a Dask scheduler, whose workers are used instead; None for local processes.
 
     Returns:
         The index of the corpus; None after the stage "track".
@@ -124,7 +127,7 @@ def build_video_corpus(
     folder.mkdir(parents=True, exist_ok=True)
     rejected: dict[str, str] = {}
     if stage != "solve":
-        rejected = track_videos(unique, landmarks, num_workers, report)
+        rejected = track_videos(unique, landmarks, num_workers, report, scheduler)
         if stage == "track":
             return None
     names = [path.stem for path in unique if path.stem not in rejected]
@@ -145,10 +148,10 @@ def build_video_corpus(
     ]
     entries: list[Index] = []
     progress = progress_bar()
-    with worker_pool(num_workers) as pool:
-        results = pool.map(_solve_video, work, chunksize=4)
+    with TaskCluster(num_workers, scheduler, folder) as cluster:
+        results = cluster.map(_solve_video, work, usable)
         for video_entries in progress(results, total=len(work), desc="clips", unit="video"):
-            entries += video_entries
+            entries += video_entries or ()
     write_text(folder / "rejected.json", json.dumps(rejected, indent=1))
     return write_index(
         folder,
@@ -160,7 +163,7 @@ def build_video_corpus(
             "minutes_by_split": minutes_by_split(entries),
             "motion": "tracked lips, solved by least squares on the default rig",
             "sources": {speaker: {"videos": len(usable), "rejected": len(rejected), "licence": licence}},
-            "av_lag_s": float(np.median([entry["av_lag_s"] for entry in entries])),
+            "av_lag_s": float(np.median([entry["av_lag_s"] for entry in entries] or [0.0])),
             "neutral": {
                 "lip_gap": neutral.lip_gap,
                 "lip_width": neutral.lip_width,
@@ -168,6 +171,7 @@ def build_video_corpus(
             },
             "clips": entries,
         },
+        cluster.failures,
     )
 
 
@@ -181,7 +185,13 @@ def _drop_duplicate_names(videos: Iterable[Path], report: Report) -> list[Path]:
     return [unique[name] for name in sorted(unique)]
 
 
-def track_videos(videos: Sequence[Path], landmarks: Path, num_workers: int, report: Report) -> dict[str, str]:
+def track_videos(
+    videos: Sequence[Path],
+    landmarks: Path,
+    num_workers: int,
+    report: Report,
+    scheduler: str | None = None,
+) -> dict[str, str]:
     """Track every video that has no track yet.
 
     Args:
@@ -189,6 +199,7 @@ def track_videos(videos: Sequence[Path], landmarks: Path, num_workers: int, repo
         landmarks: folder to write the tracks to.
         num_workers: number of processes.
         report: called with one message per rejected video.
+        scheduler: address of a Dask scheduler, whose workers are used instead; None for local processes.
 
     Returns:
         {name: reason} of the videos that cannot be tracked.
@@ -206,10 +217,14 @@ def track_videos(videos: Sequence[Path], landmarks: Path, num_workers: int, repo
     rejected: dict[str, str] = {}
     if not missing:
         return rejected
-    with worker_pool(min(num_workers, len(missing)), initializer=_silence_stderr) as pool:
+    with TaskCluster(min(num_workers, len(missing)), scheduler, landmarks) as cluster:
         bar = progress_bar()(total=len(missing), desc="tracking", unit="video")
-        for path, reason in pool.map(_track_video, [(path, landmarks) for path in missing]):
+        jobs = [(path, landmarks) for path in missing]
+        for path, reason in zip(
+            missing, cluster.map(_track_video, jobs, [path.name for path in missing]), strict=True
+        ):
             bar.update()
+            reason = cluster.failures[-1].reason if reason is None else reason
             if reason:
                 rejected[path.stem] = reason
                 bar.clear()
@@ -218,19 +233,28 @@ def track_videos(videos: Sequence[Path], landmarks: Path, num_workers: int, repo
     return rejected
 
 
-def _silence_stderr() -> None:
-    """Discard what mediapipe's libraries print in a worker process; reasons are returned as values."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+@contextlib.contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Discard what mediapipe's libraries print; reasons are returned as values."""
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
-def _track_video(job: tuple[Path, Path]) -> tuple[Path, str | None]:
-    """(video, reason why it cannot be tracked, or None)."""
+def _track_video(job: tuple[Path, Path]) -> str:
+    """Track a video: the reason why it cannot be tracked, "" if it can."""
     video, landmarks = job
     try:
-        tracking.track_video(video, landmarks)
+        with _silenced_stderr():
+            tracking.track_video(video, landmarks)
     except TalkerError as error:
-        return video, str(error).removeprefix(f"{video}: ")
-    return video, None
+        return str(error).removeprefix(f"{video}: ")
+    return ""
 
 
 def _select_usable(
@@ -314,7 +338,6 @@ def _default_rig() -> Rig:
 
 def _solve_video(job: _SolveJob) -> list[Index]:
     """Solve one video into clips; returns their index entries, from parts/ if nothing changed."""
-    part_path = job.folder / "parts" / f"{job.name}.json"
     state = [
         job.speaker_face.checksum,
         __version__,
@@ -323,12 +346,9 @@ def _solve_video(job: _SolveJob) -> list[Index]:
         job.split,
         job.previews,
     ]
-    if part_path.is_file():
-        part = json.loads(part_path.read_text())
-        if part["state"] == state and all(
-            (job.folder / job.split / f"{entry['name']}.npz").is_file() for entry in part["clips"]
-        ):
-            return [upgrade_entry(entry) for entry in part["clips"]]
+    part = read_part(job.folder, job.name, state)
+    if part is not None:
+        return part["clips"]
     neutral = job.speaker_face.neutral
     track = LandmarkTrack.load(job.landmarks / f"{job.name}.npz")
     pcm = load_audio(job.landmarks / f"{job.name}.flac")
@@ -370,6 +390,4 @@ def _solve_video(job: _SolveJob) -> list[Index]:
             path.parent.mkdir(exist_ok=True)
             with atomic_output(path, sync=False) as partial:
                 draw_preview(clip, track, span, job.video, basis, neutral).save(partial)
-    part_path.parent.mkdir(exist_ok=True)
-    write_part(part_path, {"state": state, "clips": entries})
-    return entries
+    return write_part(job.folder, job.name, state, entries)["clips"]
