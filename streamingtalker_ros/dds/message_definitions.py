@@ -5,8 +5,8 @@
 every type: the one of ros-drivers (github.com/ros-drivers/audio_common, branch ros2; BSD licence) and the one
 of github.com/mgonzs13/audio_common (MIT licence). `COMMON` holds std_srvs/Trigger
 (github.com/ros2/common_interfaces, Apache-2.0) as its two halves, and of hri_msgs
-(github.com/ros4hri/hri_msgs, BSD licence) the action units, without their constants. `NODES` holds the
-standard types that every node uses, so that it starts without the typestore's hundreds of others.
+(github.com/ros4hri/hri_msgs, BSD licence) the action units and Expression, without their constants. `NODES`
+holds the standard types that every node uses, so that it starts without the typestore's hundreds of others.
 """
 
 ROS_DRIVERS = {
@@ -40,6 +40,16 @@ COMMON = {
     # ROS gives a struct without fields this one, because IDL has no empty struct
     "std_srvs/srv/Trigger_Request": "uint8 structure_needs_at_least_one_member\n",
     "std_srvs/srv/Trigger_Response": "bool success\nstring message\n",
+    # the halves of srv/*.srv
+    "streamingtalker_ros/srv/SetExpression_Request": (
+        "string name\nfloat32 strength 1.0\nfloat32 valence\nfloat32 arousal\nfloat32 decay\n"
+    ),
+    "streamingtalker_ros/srv/SetExpression_Response": "bool success\nstring message\n",
+    "streamingtalker_ros/srv/MakeGesture_Request": "string name\nfloat32 amplitude\nuint8 count\n",
+    "streamingtalker_ros/srv/MakeGesture_Response": "bool success\nstring message\n",
+    "hri_msgs/msg/Expression": (
+        "std_msgs/Header header\nstring expression\nfloat32 valence\nfloat32 arousal\nfloat32 confidence\n"
+    ),
     "hri_msgs/msg/FacialActionUnits": (
         "std_msgs/Header header\n"
         "float32[] intensity\n"  # 99, indexed by the units' codes
@@ -82,4 +92,12 @@ NODES = {
 }
 
 VARIANTS = {"ros-drivers": ROS_DRIVERS, "mgonzs13": MGONZS13}
-PACKAGE_MESSAGES = ("FaceMotion", "FaceVertices", "FaceModel", "Visemes", "SpeechStatus")
+PACKAGE_MESSAGES = (
+    "FaceMotion",
+    "FaceVertices",
+    "FaceModel",
+    "Visemes",
+    "SpeechStatus",
+    "Expression",
+    "Gesture",
+)

@@ -42,6 +42,9 @@ _MAX_BYTES: Final = {
     "sensor_msgs/msg/JointState": MAX_CONTROL_BYTES,
     "std_msgs/msg/String": MAX_CONTROL_BYTES,
     "geometry_msgs/msg/PointStamped": MAX_CONTROL_BYTES,
+    "streamingtalker_ros/msg/Expression": MAX_CONTROL_BYTES,
+    "streamingtalker_ros/msg/Gesture": MAX_CONTROL_BYTES,
+    "hri_msgs/msg/Expression": MAX_CONTROL_BYTES,
     face_messages.MODEL_TYPE: _MAX_MESH_BYTES,
     face_messages.VERTICES_TYPE: _MAX_MESH_BYTES,
 }
@@ -463,9 +466,20 @@ class DdsNode:
             name: Name of the service, relative or absolute.
             callback: Returns the message of the response; if it raises, the response reports the failure.
         """
+        self.create_service(name, "std_srvs/srv/Trigger", lambda _: callback())
+
+    def create_service(self, name: str, type_name: str, callback: Callable[[Any], str]) -> None:
+        """Create a service whose response has the fields of std_srvs/srv/Trigger.
+
+        Args:
+            name: Name of the service, relative or absolute.
+            type_name: Type of the service, "package/srv/Name".
+            callback: Receives the request and returns the message of the response; if it raises, the response
+                reports the failure.
+        """
         full_name = self.resolve_name(name)
         user_data = f"serviceid={'.'.join(f'{byte:x}' for byte in uuid.uuid4().bytes)};"
-        request, response = (f"std_srvs/srv/Trigger_{half}" for half in ("Request", "Response"))
+        request, response = (f"{type_name}_{half}" for half in ("Request", "Response"))
         response_class = message_types.service_class(response)
         writer = self._create_writer(
             f"rr{full_name}Reply", response, user_data=user_data, message_class=response_class
@@ -479,7 +493,7 @@ class DdsNode:
 
         def respond(sample: Any) -> None:
             try:
-                success, message = True, callback()
+                success, message = True, callback(sample)
             except Exception as error:
                 success, message = False, str(error)
             response = response_class(guid=sample.guid, seq=sample.seq, success=success, message=message)

@@ -6,7 +6,8 @@ It subscribes to `audio` (either variant of audio_common_msgs, found by the type
 `face_model` and `/diagnostics`, and `audio_synced`, the audio in step with the face; it sends the motion to
 the live outputs of the parameter `outputs`; it serves `~/reset` and `~/interrupt`. With a text-to-speech
 command it says the texts of the topic `say` and publishes `say_state`. The eyes and the head look at the
-points of `gaze_target`.
+points of `gaze_target`; the face shows the emotions of `expression` and makes the gestures of `gesture`, for
+which there are services, too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from streamingtalker_ros.dds import message_types
+from streamingtalker_ros.dds.expression_topics import ExpressionTopics
 from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher, Subscription, matched_readers
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.messaging import audio_common, face_message_builder, speech_messages
@@ -102,6 +104,7 @@ class TalkerNode:
         self._audio_subscriptions: dict[tuple[str, bool], Subscription] = {}  # by type and reliability
         self._gaze_input = GazeInput(self.worker, self.worker.warn_once)
         self._gaze_subscriptions: dict[bool, Subscription] = {}  # by reliability
+        self._expression_topics = ExpressionTopics(self.dds_node, self.worker, parameters.frame_id)
         self._builder = face_message_builder.FaceMessageBuilder(
             talker,
             message_types.message_class,
@@ -142,6 +145,7 @@ class TalkerNode:
         self._info_subscriptions: dict[tuple[bool, bool], Subscription] = {}  # by reliability and durability
         self._subscribe_info(reliable=True, latched=False)
         self._subscribe_gaze(reliable=True)
+        self._expression_topics.open()
         self.dds_node.watch_node_names()
         self.dds_node.on_publisher_discovered(self._on_publisher_discovered)
         self.dds_node.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
@@ -183,6 +187,8 @@ class TalkerNode:
                 )
             elif not publisher.is_reliable:
                 self._subscribe_gaze(reliable=False)
+            return
+        if self._expression_topics.on_publisher_discovered(publisher):
             return
         if topic != "rt" + self.dds_node.resolve_name(self.parameters.audio_topic):
             return

@@ -29,6 +29,7 @@ from streamingtalker_ros.runtime.parameters import NODE_NAME
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleState
 
+    from streamingtalker_ros.ros.expression_topics import ExpressionTopics
     from streamingtalker_ros.ros.face_output import FaceOutput
     from streamingtalker_ros.ros.gaze_topic import GazeTopic
     from streamingtalker_ros.ros.speech import SayAction, SpeechTopics
@@ -62,6 +63,7 @@ class TalkerNode(LifecycleNode):
         self._audio: audio_input.AudioInput | None = None
         self._gaze: GazeTopic | None = None
         self._speech: SpeechTopics | None = None
+        self._expression: ExpressionTopics | None = None
         self._diagnostics_reporter: diagnostics.DiagnosticsReporter | None = None
         self._trigger_services: list[Any] = []
         # the namespace distinguishes the talkers of one robot
@@ -121,6 +123,8 @@ class TalkerNode(LifecycleNode):
         self._gaze.open()
         assert self._speech is not None
         self._speech.open()
+        assert self._expression is not None
+        self._expression.open()
         self._is_active = True
         return result
 
@@ -208,6 +212,7 @@ class TalkerNode(LifecycleNode):
         variant = audio_input.installed_variant()
         # here, since they import the model and the generated messages
         from streamingtalker_ros.robot_head.neck import load_neck_limits
+        from streamingtalker_ros.ros.expression_topics import ExpressionTopics
         from streamingtalker_ros.ros.face_output import FaceOutput
         from streamingtalker_ros.ros.gaze_topic import GazeTopic
         from streamingtalker_ros.ros.speech import SpeechTopics
@@ -228,6 +233,7 @@ class TalkerNode(LifecycleNode):
         self._audio = audio_input.AudioInput(self, variant, values, self._worker)
         self._gaze = GazeTopic(self, values, self._worker)
         self._speech = SpeechTopics(self, variant, values, self._worker, self._audio.on_speech)
+        self._expression = ExpressionTopics(self, values, self._worker)
         self._diagnostics_reporter = diagnostics.DiagnosticsReporter(
             self._worker,
             message_types.message_class,
@@ -254,6 +260,8 @@ class TalkerNode(LifecycleNode):
         self._audio.close()
         if self._gaze is not None:
             self._gaze.close()
+        if self._expression is not None:
+            self._expression.close()
         if isinstance(self._worker.clock, SimClock):
             # the bag has ended or the simulation is paused: publish the frames of the audio received
             # before
@@ -272,6 +280,9 @@ class TalkerNode(LifecycleNode):
         self._trigger_services = []
         if self._speech is not None:
             self._speech.destroy()
+        if self._expression is not None:
+            self._expression.destroy()
+            self._expression = None
         if self._output is not None:
             self._output.destroy()
         self._worker = self._output = self._audio = self._gaze = self._speech = None

@@ -30,10 +30,15 @@ from support.scheduler_harness import small_talker
 from support.sros2_policy import read_policy
 from support.waiting import wait_for
 
-
 ROS_ONLY_TOPICS = {"/clock", "/rosout", "/parameter_events", "/talker/transition_event"}
 ROS_ONLY_SUBSCRIPTIONS = ROS_ONLY_TOPICS | {"/tf", "/tf_static"}
-DDS_SERVICES = {"/talker/reset", "/talker/interrupt"}
+DDS_SERVICES = {
+    "/talker/reset",
+    "/talker/interrupt",
+    "/talker/set_expression",
+    "/talker/clear_expression",
+    "/talker/gesture",
+}
 
 
 def talker(domain: int) -> TalkerNode:

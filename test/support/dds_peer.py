@@ -33,23 +33,30 @@ def open_reader(node: DdsNode, topic: str, message_class: Any, latched: bool = F
 
 
 def call_trigger(node: DdsNode, service: str) -> Any:
-    """Call a std_srvs/srv/Trigger service as a client of rmw_cyclonedds does.
+    """Call a std_srvs/srv/Trigger service as a client of rmw_cyclonedds does; see `call_service`."""
+    return call_service(node, service, "std_srvs/srv/Trigger")
+
+
+def call_service(node: DdsNode, service: str, type_name: str, **fields: Any) -> Any:
+    """Call a service as a client of rmw_cyclonedds does.
 
     Args:
         node: Any node of the domain.
         service: Name of the service.
+        type_name: Its type.
+        fields: Of the request.
 
     Returns:
         The response, with the guid and the sequence number of the request.
     """
     name = node.resolve_name(service)
-    request_class: Any = message_types.service_class("std_srvs/srv/Trigger_Request")
+    request_class: Any = message_types.service_class(f"{type_name}_Request")
     qos = Qos(Policy.History.KeepLast(10), Policy.Reliability.Reliable(_SECOND_NS))
     topic: Any = Topic(node.participant, f"rq{name}Request", request_class)
     writer: Any = DataWriter(node.participant, topic, qos=qos)
-    reader = open_reader(node, f"rr{name}Reply", message_types.service_class("std_srvs/srv/Trigger_Response"))
+    reader = open_reader(node, f"rr{name}Reply", message_types.service_class(f"{type_name}_Response"))
     assert wait_for(lambda: matched_readers(writer) and matched_writers(reader))
-    writer.write(request_class(guid=CLIENT_GUID, seq=SEQUENCE_NUMBER))
+    writer.write(request_class(guid=CLIENT_GUID, seq=SEQUENCE_NUMBER, **fields))
     responses: list[Any] = []
 
     def has_response() -> bool:
