@@ -206,7 +206,8 @@ class SharedChannel:
     def _to_shared_time(self, epoch: int, time_s: float, is_frame: bool) -> float:
         """Place a time of the sharing session; its timelines follow each other, and frames are in order."""
         offset = self._offsets.get(epoch)
-        if offset is None or (is_frame and offset + time_s <= self._last_time):
+        earliest = self._last_time + 0.5 * self._period  # frames keep their distance, whatever is rounded
+        if offset is None or (is_frame and offset + time_s < earliest):
             offset = max(self._clock() - self._start, self._last_time + self._period) - time_s
             self._offsets[epoch] = offset
             if len(self._offsets) > _MAX_TIMELINES:
