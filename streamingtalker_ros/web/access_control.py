@@ -122,6 +122,8 @@ class AccessControlMiddleware:
                 headers.update(_SECURITY_HEADERS)
                 if scope["path"] in _DECODER_PATHS:
                     headers["content-security-policy"] = _DECODER_POLICY
+                    if scope["path"] == "/basis-worker.js":  # its bindings are made by `new Function`
+                        headers["content-security-policy"] += " 'unsafe-eval'"
                 self._add_cors_headers(headers, connection)
             await send(message)
 
