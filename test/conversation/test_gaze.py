@@ -87,7 +87,7 @@ def test_eyes_and_pivot_are_those_of_the_default_face() -> None:
 def test_the_eyes_of_the_default_face_turn_as_the_weights_say(side: str) -> None:
     rig, eye = default_rig(), ("Left", "Right").index(side)
     first, last = rig.parts[f"eye_{side.lower()}"]
-    center = np.array(EYES_M[eye]) + (0.0582, 0.0, 0.0)
+    center = np.add(EYES_M[eye], (0.0582, 0.0, 0.0))
     rest = rig.vertices[first:last] - center
     for name in (f"eyeLook{direction}{side}" for direction in ("Up", "Down", "In", "Out")):
         weights = np.zeros(52, np.float32)
