@@ -22,7 +22,7 @@ from streamingtalker_ros.runtime import parameters
 
 SOURCE = Path(__file__).absolute().parents[1]
 COPIED = ("streamingtalker_ros", "msg", "config", "setup.py", "pyproject.toml", "README.md", "LICENSE")
-BASE = {"numpy", "onnxruntime", "soxr", "soundfile", "safetensors", "pyyaml", "tqdm"}
+BASE = {"numpy", "onnxruntime", "soxr", "soundfile", "safetensors", "pyyaml", "tqdm", "python-osc"}
 FEATURES = {"dds", "bag", "microphone", "vertex", "web", "render", "export"} | {
     "report",
     "train",
@@ -109,7 +109,7 @@ def test_the_wheel_contains_weights_messages_and_configuration(wheel: Path, name
     assert wheel.stat().st_size < MAX_BYTES
 
 
-def test_the_base_requires_seven_packages_with_lower_bounds_and_never_torch(
+def test_the_base_requires_eight_packages_with_lower_bounds_and_never_torch(
     metadata: email.message.Message, requirements: list[str]
 ) -> None:
     assert metadata["Requires-Python"] == ">=3.10"

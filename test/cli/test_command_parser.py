@@ -12,7 +12,7 @@ from streamingtalker_ros.cli.main import main
     "arguments, suggestion",
     [
         (["anmate", "a.wav"], "there is no command 'anmate': did you mean animate?"),
-        (["xyzzy"], "choose one of talk, play, animate"),
+        (["xyzzy"], "choose one of talk, play, say, animate"),
         (["corpus", "spech"], "did you mean speech?"),
         (["train", "code"], "did you mean codec?"),
         (["face", "xport"], "did you mean export?"),

@@ -28,6 +28,7 @@ from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.dds_domain import own_domain
 from support.scheduler_harness import small_talker
 from support.sros2_policy import read_policy
+from support.tts_command import command
 from support.waiting import wait_for
 
 ROS_ONLY_TOPICS = {"/clock", "/rosout", "/parameter_events", "/talker/transition_event"}
@@ -42,7 +43,8 @@ DDS_SERVICES = {
 
 
 def talker(domain: int) -> TalkerNode:
-    return TalkerNode(TalkerParameters(publish_vertices=True), domain=domain, talker=small_talker())
+    parameters = TalkerParameters(publish_vertices=True, tts_command=command("silent"))
+    return TalkerNode(parameters, domain=domain, talker=small_talker())
 
 
 def head(domain: int) -> HeadNode:

@@ -30,6 +30,9 @@ CONDITIONAL = {
     "/joint_states",  # with feedback in the head's file
     "/face_vertices",  # markers: after the model of a vertex talker
     "/audio_info",  # ros-drivers' variant
+    "/audio_synced_info",
+    "/say",  # with a text-to-speech command
+    "/say_state",
 }
 
 

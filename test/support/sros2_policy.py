@@ -19,11 +19,13 @@ class AllowedNames:
         publish: Topics.
         subscribe: Topics.
         reply: Services.
+        execute: Actions.
     """
 
     publish: set[str] = field(default_factory=set)
     subscribe: set[str] = field(default_factory=set)
     reply: set[str] = field(default_factory=set)
+    execute: set[str] = field(default_factory=set)
 
 
 def read_policy() -> dict[str, AllowedNames]:
