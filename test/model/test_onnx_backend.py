@@ -19,7 +19,6 @@ from streamingtalker_ros.model.blendshape.features import LogMel
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.model.blendshape.numpy_features import PAST_COLUMNS, HopFeatures
 from streamingtalker_ros.model.blendshape.onnx_backend import timestep_shifts
-from streamingtalker_ros.model.blendshape.onnx_export import ZERO_POINT, quantize
 from streamingtalker_ros.model.blendshape.onnx_state import AgeBias, DelayLines
 from support.backends import ONNX_VARIANTS, VARIANTS, Variant, make_talker
 
@@ -279,10 +278,15 @@ def test_timestep_shifts_are_those_of_the_head() -> None:
     np.testing.assert_allclose(timestep_shifts(times, tensors), expected, atol=1e-4)
 
 
-def test_quantized_weights_are_within_half_a_step_of_the_weights() -> None:
-    matrix = np.random.default_rng(0).standard_normal((7, 101)) * np.logspace(-3, 1, 7)[:, None]
-    matrix[2] = 0.0
-    codes, scales = quantize(matrix)
-    restored = (codes.astype(float) - ZERO_POINT) * scales[:, None]
-    assert (np.abs(restored - matrix) <= 0.501 * scales[:, None]).all()
-    assert codes.dtype == np.uint8 and codes.min() >= 1
+def test_int8_keeps_outputs_of_no_weight_and_of_every_scale() -> None:
+    """Each output has a scale of its own: a large one costs a small one nothing, and one of zeros stays 0."""
+    network = random_network("narrow")
+    layer = network.encoder.blocks[0].conv.linear
+    layer.weight.mul_(torch.logspace(-3, 1, len(layer.weight))[:, None])
+    layer.weight[5] = layer.bias[5] = 0.0
+    network.encoder.blocks[1].out.weight.zero_()
+    expected, got = (
+        generate(make_talker(network, variant).backend, 1, 4, None, False)[:3]
+        for variant in (VARIANTS[0], ONNX_INT8)
+    )
+    assert 0.0 < np.abs(expected - got).max() <= 0.05 * np.abs(expected).max()

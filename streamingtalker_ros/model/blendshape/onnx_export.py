@@ -13,15 +13,16 @@ A convolution receives its past rows as an input and returns its newest row as a
 Which past rows those are is the business of `onnx_backend.py`: no graph moves a history. Guidance runs the
 predictor twice and gives the sampler two rows of conditions for each voice, which `mix` combines.
 
-Precision `float32` refers to the bytes of `weights.safetensors`; compositions of linear layers are nodes that
-the runtime folds when it loads the graph. Precision `int8` holds its own weights, 8 bits with a scale for
-each output; the input of each product is quantized while a frame is computed, with one scale for all of its
-rows (`DynamicQuantizeMatMul`), so that the rows of one call must belong to one voice.
+The graphs refer to the bytes of `weights.safetensors`. Compositions of linear layers, and in precision `int8`
+the quantization of weights to 8 bits with a scale for each output, are nodes that the runtime folds when it
+loads the graph. The input of each int8 product is quantized while a frame is computed, with one scale for all
+of its rows (`DynamicQuantizeMatMul`), so that the rows of one call must belong to one voice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,7 +44,9 @@ Array = npt.NDArray[Any]
 EPSILON: Final = 1e-5
 """Of layer norms, torch's default."""
 ZERO_POINT: Final = 128
-"""Code of a weight of 0 in int8."""
+"""Code of a weight of 0 in int8. Codes are unsigned: the product of AVX2 saturates for signed ones."""
+MIN_SCALE: Final = 1e-12
+"""Of an output's int8 weights, which may all be 0."""
 OPSET: Final = 18  # the first whose Split names a number of outputs
 IR_VERSION: Final = 8
 _UNUSED_PARTS: Final = ("codec.encoder.", "codec.codebook", "head.time.", ".norm_audio.")
@@ -86,6 +89,7 @@ class _GraphBuilder:
         self.onnx = require("onnx", "exporting to ONNX")
         self.name, self.tensors, self.external, self.precision = name, tensors, external, precision
         self.nodes: list[Any] = []
+        self.weight_nodes: list[Any] = []  # of weights alone: folded when the graph is loaded
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
         self.initializers: dict[str, Any] = {}
@@ -184,36 +188,65 @@ class _GraphBuilder:
             name: Of the layer.
             quantize: Whether precision int8 applies.
         """
+        matrix, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
         if quantize and self.precision == "int8":
-            return self.quantized(
-                x, f"{name}.weight", self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
-            )
-        return self.affine(x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias"))
+            return self.quantized(x, matrix, len(self.tensors[f"{name}.bias"]), bias)
+        return self.affine(x, matrix, bias)
 
     def affine(self, x: str, matrix: str, bias: str | None = None) -> str:
         """X @ matrix.T + bias, in float32."""
         inputs = [x, matrix] if bias is None else [x, matrix, bias]
         return self.node("Gemm", *inputs, transB=1)
 
-    def quantized(self, x: str, name: str, matrix: Array, bias: Array | None = None) -> str:
-        """X @ matrix.T + bias with 8-bit weights.
+    def quantized(self, x: str, matrix: str, outputs: int, bias: str | None = None) -> str:
+        """X @ matrix.T + bias with 8-bit weights, quantized symmetrically with a scale for each output.
 
         Args:
             x: (rows, inputs).
-            name: For the initializers.
-            matrix: (outputs, inputs).
+            matrix: (outputs, inputs), float32, or float64 where weights were composed.
+            outputs: Their number.
             bias: (outputs,), or None.
         """
-        codes, scales = quantize(matrix)
-        inputs = [
-            x,
-            self.constant(codes.T, f"{name}.int8"),
-            self.constant(scales, f"{name}.scale"),
-            self.constant(np.full(len(scales), ZERO_POINT, np.uint8), f"zero_point_{len(scales)}"),
-        ]
+        with self.weights_only():
+            zero_points = self.constant(np.full(outputs, ZERO_POINT, np.uint8), f"zero_point_{outputs}")
+            if matrix in self.initializers:
+                scales = self.reshape(self._int8_scales(matrix, str), -1)
+                codes = self.node("QuantizeLinear", matrix, scales, zero_points, axis=0)
+            else:  # composed in float64
+                scales = self.to_float(self._int8_scales(matrix, self.to_double))
+                codes = self.node("Round", self.node("Div", matrix, self.to_double(scales)))
+                codes = self.node("Add", codes, self.to_double(self.constant(float(ZERO_POINT))))
+                codes = self.node("Cast", codes, to=self.onnx.TensorProto.UINT8)
+                scales = self.reshape(scales, -1)
+            inputs = [x, self.node("Transpose", codes), scales, zero_points]
         if bias is not None:
-            inputs.append(self.constant(bias, f"{name}.bias"))
+            inputs.append(bias)
         return self.node("DynamicQuantizeMatMul", *inputs, domain="com.microsoft")
+
+    def _int8_scales(self, matrix: str, convert: Callable[[str], str]) -> str:
+        """Scales (outputs, 1) of a matrix (outputs, inputs): its largest weights have codes 1 or 255."""
+        axis = self.constant([1])
+        least = self.node("Neg", self.node("ReduceMin", matrix, axis, keepdims=1))
+        largest = self.node("Max", least, self.node("ReduceMax", matrix, axis, keepdims=1))
+        scales = self.node("Div", largest, convert(self.constant(127.0, "int8_range")))
+        return self.node("Max", scales, convert(self.constant(MIN_SCALE, "int8_min_scale")))
+
+    @contextmanager
+    def weights_only(self) -> Generator[None]:
+        """Collect the nodes that are added now among those of weights, which stand outside of loops."""
+        nodes, self.nodes = self.nodes, self.weight_nodes
+        try:
+            yield
+        finally:
+            self.nodes = nodes
+
+    def to_double(self, value: str) -> str:
+        """Convert to float64."""
+        return self.node("Cast", value, to=self.onnx.TensorProto.DOUBLE)
+
+    def to_float(self, value: str) -> str:
+        """Convert to float32."""
+        return self.node("Cast", value, to=self.onnx.TensorProto.FLOAT)
 
     def convolution(self, taps: str, x: str, name: str) -> str:
         """X + out(gelu(conv(taps))), the part of a residual block behind its norm."""
@@ -224,7 +257,11 @@ class _GraphBuilder:
         """Return the graph as the bytes of a file."""
         helper = self.onnx.helper
         graph = helper.make_graph(
-            self.nodes, self.name, self.inputs, self.outputs, list(self.initializers.values())
+            [*self.weight_nodes, *self.nodes],
+            self.name,
+            self.inputs,
+            self.outputs,
+            list(self.initializers.values()),
         )
         model = helper.make_model(
             graph,
@@ -234,22 +271,6 @@ class _GraphBuilder:
         )
         helper.set_model_props(model, dict(metadata))
         return model.SerializeToString(deterministic=True)
-
-
-def quantize(matrix: Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Quantize a matrix to 8 bits, symmetrically, with a scale for each output.
-
-    Unsigned codes: the product of AVX2 saturates for signed ones.
-
-    Args:
-        matrix: (outputs, inputs).
-
-    Returns:
-        Codes (outputs, inputs), `ZERO_POINT` stands for 0; and scales (outputs,).
-    """
-    scales = np.maximum(np.abs(matrix).max(1) / 127.0, 1e-12).astype(np.float32)
-    codes = np.rint(matrix / scales[:, None]) + ZERO_POINT
-    return codes.astype(np.uint8), scales
 
 
 def build_graphs(
@@ -265,7 +286,7 @@ def build_graphs(
         config: Its sizes.
         tensors: Its tensors by name, float32.
         precision: "float32" or "int8".
-        external: Of float32: where the file of weights holds the tensors; those left out are embedded.
+        external: Where the file of weights holds the tensors; those left out are embedded.
         metadata: Written into each graph.
 
     Returns:
@@ -284,7 +305,7 @@ def build_graphs(
     }
     graphs: dict[str, bytes] = {}
     for name, build in builders.items():
-        graph = _GraphBuilder(name, recorded, (external or {}) if precision == "float32" else {}, precision)
+        graph = _GraphBuilder(name, recorded, external or {}, precision)
         build(graph, config)
         graphs[name] = graph.build(metadata or {})
     unknown = [
@@ -395,11 +416,11 @@ def _build_predictor(graph: _GraphBuilder, config: TalkerConfig) -> None:
         of_past, of_new = graph.split_node("Split", 2, scores, split, axis=3)
         attended = graph.node("Add", graph.node("MatMul", of_past, values), graph.node("Mul", of_new, value))
         attended = graph.reshape(attended, -1, width)
-        matrix = f"{name}.attention_out.weight"
+        matrix = graph.weight(f"{name}.attention_out.weight")
         if graph.precision == "int8":
-            attended = graph.quantized(attended, matrix, graph.tensors[matrix])
+            attended = graph.quantized(attended, matrix, width)
         else:
-            attended = graph.affine(attended, graph.weight(matrix))
+            attended = graph.affine(attended, matrix)
         x = graph.node("Add", graph.node("Add", x, attended), audio[i])
         hidden = graph.linear(graph.norm(x, f"{name}.norm_feedforward", width), f"{name}.up")
         x = graph.node("Add", x, graph.linear(graph.gelu(hidden), f"{name}.down"))
@@ -409,34 +430,24 @@ def _build_predictor(graph: _GraphBuilder, config: TalkerConfig) -> None:
 
 def _build_audio(graph: _GraphBuilder, config: TalkerConfig, feature: str) -> list[str]:
     """The audio's part of every layer in one product; it includes the bias of `attention_out`."""
+    is_int8 = graph.precision == "int8"
+    exact = graph.to_double if is_int8 else str
     names = [f"predictor.layers.{i}" for i in range(config.layers)]
-    if graph.precision == "int8":
-        tensors = graph.tensors
-        out = [tensors[f"{name}.audio_out.weight"].astype(np.float64) for name in names]
-        matrix = np.concatenate(
-            [a @ tensors[f"{name}.audio_value.weight"] for a, name in zip(out, names, strict=True)]
-        )
-        bias = np.concatenate(
-            [
-                a @ tensors[f"{name}.audio_value.bias"]
-                + tensors[f"{name}.audio_out.bias"]
-                + tensors[f"{name}.attention_out.bias"]
-                for a, name in zip(out, names, strict=True)
-            ]
-        )
-        parts = graph.quantized(feature, "audio", matrix, bias)
-    else:
-        matrices: list[str] = []
-        biases: list[str] = []
+    matrices: list[str] = []
+    biases: list[str] = []
+    with graph.weights_only():
         for name in names:
-            weight = graph.weight(f"{name}.audio_out.weight")
-            matrices.append(graph.node("MatMul", weight, graph.weight(f"{name}.audio_value.weight")))
-            bias = graph.node("MatMul", weight, graph.weight(f"{name}.audio_value.bias"))
-            bias = graph.node("Add", bias, graph.weight(f"{name}.audio_out.bias"))
-            biases.append(graph.node("Add", bias, graph.weight(f"{name}.attention_out.bias")))
-        parts = graph.affine(
-            feature, graph.node("Concat", *matrices, axis=0), graph.node("Concat", *biases, axis=0)
-        )
+            weight = exact(graph.weight(f"{name}.audio_out.weight"))
+            matrices.append(graph.node("MatMul", weight, exact(graph.weight(f"{name}.audio_value.weight"))))
+            bias = graph.node("MatMul", weight, exact(graph.weight(f"{name}.audio_value.bias")))
+            for part in ("audio_out", "attention_out"):
+                bias = graph.node("Add", bias, exact(graph.weight(f"{name}.{part}.bias")))
+            biases.append(graph.to_float(bias) if is_int8 else bias)
+        matrix, bias = graph.node("Concat", *matrices, axis=0), graph.node("Concat", *biases, axis=0)
+    if is_int8:
+        parts = graph.quantized(feature, matrix, len(names) * config.width, bias)
+    else:
+        parts = graph.affine(feature, matrix, bias)
     return graph.split_node("Split", len(names), parts, axis=1, num_outputs=len(names))
 
 
@@ -459,7 +470,7 @@ def _build_sampler(graph: _GraphBuilder, config: TalkerConfig) -> None:
     scales = graph.node("Add", scales, graph.constant(1.0, "one"))
     block_scales = graph.split_node("Split", blocks, scales, axis=1, num_outputs=blocks)
     if graph.precision == "int8":
-        u = graph.quantized(noise, "head.latent_in.weight", graph.tensors["head.latent_in.weight"])
+        u = graph.quantized(noise, graph.weight("head.latent_in.weight"), width)
     else:
         u = graph.affine(noise, graph.weight("head.latent_in.weight"))
     x = _build_steps(graph, config, u, first, block_scales, cond_shifts, (source, mix, shifts, keep, add))
@@ -480,16 +491,13 @@ def _build_steps(
     """The DDIM steps as a loop; returns the head's last hidden values (B, width)."""
     source, mix, shifts, keep, add = step_inputs
     width, blocks, helper = config.head_width, config.head_blocks, graph.onnx.helper
-    if graph.precision == "int8":
-        out, into = graph.tensors["head.out.weight"], graph.tensors["head.latent_in.weight"]
-        matrix: Array = into.astype(np.float64) @ out
-        bias = graph.constant(into.astype(np.float64) @ graph.tensors["head.out.bias"], "head.out_in.bias")
-        composed = ""
-    else:
-        matrix = np.zeros(0)
-        into_name = graph.weight("head.latent_in.weight")
-        composed = graph.node("MatMul", into_name, graph.weight("head.out.weight"))
-        bias = graph.node("MatMul", into_name, graph.weight("head.out.bias"))
+    is_int8 = graph.precision == "int8"
+    exact = graph.to_double if is_int8 else str
+    with graph.weights_only():  # into latent_in right from the last hidden values
+        into = exact(graph.weight("head.latent_in.weight"))
+        matrix = graph.node("MatMul", into, exact(graph.weight("head.out.weight")))
+        bias = graph.node("MatMul", into, exact(graph.weight("head.out.bias")))
+        bias = graph.to_float(bias) if is_int8 else bias
     outer, graph.nodes = graph.nodes, []
     u = graph.node("Gather", "u_in", source, axis=0)
     x = graph.node("Add", u, first)
@@ -503,10 +511,10 @@ def _build_steps(
         hidden = graph.silu(graph.linear(y, f"head.up.{i}"))
         x = graph.node("Add", x, graph.linear(hidden, f"head.down.{i}"))
     x = graph.node("MatMul", mix, graph.norm(x, "head.norm", width))
-    if graph.precision == "int8":
-        moved = graph.node("Add", graph.quantized(x, "head.out_in", matrix), bias)
+    if is_int8:
+        moved = graph.node("Add", graph.quantized(x, matrix, width), bias)
     else:
-        moved = graph.affine(x, composed, bias)
+        moved = graph.affine(x, matrix, bias)
     u = graph.node(
         "Add",
         graph.node("Mul", "u_in", graph.node("Gather", keep, "step", axis=0)),

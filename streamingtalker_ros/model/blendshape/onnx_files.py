@@ -5,7 +5,7 @@ For each precision the folder holds a graph file for each of `onnx_export.GRAPHS
 `encoder.int8.onnx`, and a manifest, `onnx.int8.json`, with the SHA-256 of each of them and of the weights
 that they were made from. A graph that is damaged, or that belongs to other weights, is rejected before it
 runs.
-The float32 graphs hold no weights: they refer to the bytes of `weights.safetensors`.
+No graph holds weights: they refer to the bytes of `weights.safetensors`.
 """
 
 from __future__ import annotations
