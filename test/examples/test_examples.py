@@ -39,3 +39,18 @@ def test_examples_print_every_frame_of_a_file(tmp_path: Path, speech: np.ndarray
     assert len([line for line in lines if line.startswith("frame ") and "idle" not in line]) == round(
         25 * seconds
     )
+
+
+def test_the_scripted_dialogue_listens_with_closed_lips_and_nods_and_answers(tmp_path: Path) -> None:
+    run_example("scripted_dialogue.py", tmp_path / "dialogue")
+    with np.load(tmp_path / "dialogue.npz") as dialogue:
+        weights, head, names = dialogue["weights"], dialogue["head"], list(dialogue["names"])
+        listens = dialogue["speaker"] == "partner"
+    jaw = weights[:, names.index("jawOpen")]
+    # the first turn is the partner's, under a neutral face; in its last frames the mouth opens for its own
+    first_turn = jaw[: np.flatnonzero(~listens)[0] - 5]
+    assert first_turn.max() < 0.02 and jaw[~listens].max() > 0.1
+    assert np.ptp(head[listens, 1]) > 0.03  # nods, and the head that follows the person
+    rows = (tmp_path / "dialogue.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == len(weights) + 1
+    assert (tmp_path / "dialogue.png").stat().st_size > 10_000
