@@ -25,6 +25,7 @@ OVERRIDES = {
     "device": "auto, cpu, cuda or cuda:N; default the parameter file's",
     "backend": "auto, torch or onnx; default the parameter file's",
     "precision": "auto, float32 or int8; default the parameter file's",
+    "tts_command": "text-to-speech command of the topic `say`; default the parameter file's",
     "autostart": "false: leave the transitions to a lifecycle manager; default the parameter file's",
     "use_sim_time": "true: follow /clock",
 }

@@ -26,22 +26,26 @@ _MODULES: Final = {
     "play": "audio_player",
     "face_markers": "markers_node",
     "head_driver": "head_node",
+    "scripted_person": "scripted_person",
 }
 _REQUIRED_PACKAGES: Final = {
     "talker": ("numpy", "yaml", "soxr", "soundfile", "safetensors"),
     "play": ("numpy", "yaml", "soxr", "soundfile"),
     "face_markers": ("numpy", "yaml"),
     "head_driver": ("numpy", "yaml"),
+    "scripted_person": ("numpy", "yaml"),
 }
 _DESCRIPTIONS: Final = {
     "talker": "Lifecycle node that turns the topic `audio` into `face_motion`, the motion of a face.",
     "face_markers": "Shows `face_motion` in RViz: publishes `face_markers` and the head's rotation on `/tf`.",
+    "scripted_person": "Publishes a walking person, emotions and texts on a schedule, for a talker to follow.",
     "head_driver": "Turns `face_motion` into commands for the joints of a robot's head, within their limits.",
 }
 _EXAMPLES: Final = {
     "talker": "--ros-args -p device:=cpu -r audio:=/mic/audio",
     "face_markers": "--ros-args -p rate:=25.0 -p face:=head.glb",
     "head_driver": "--ros-args -p head:=mine.yaml",
+    "scripted_person": "--ros-args -p say_period:=0.0",
 }
 _WIDTH: Final = 100
 
@@ -59,7 +63,7 @@ def run_entry_point(name: str, args: Sequence[str] | None = None) -> int:
     """Check the command line of an executable, import its module and run its `main`.
 
     Args:
-        name: Name of the executable: talker, play, face_markers or head_driver.
+        name: Name of the executable: talker, play, face_markers, head_driver or scripted_person.
         args: Command line with the program's name first; None for that of the process.
 
     Returns:

@@ -168,7 +168,7 @@ def create_node(
         package: Its package.
         parameters: As of `launch_ros.actions.Node`.
         arguments: As of `launch_ros.actions.Node`.
-        remappings: Names beside `TOPICS`.
+        remappings: Names beside `TOPICS`, or instead of them.
         on_success: Returns what follows its end with exit code 0, for a node without which the launch has no
             purpose: a failure ends the launch.
         is_finite: Whether the node ends by itself: then it is started again after a failure only.
@@ -195,7 +195,7 @@ def create_node(
         parameters=list(parameters),
         arguments=list(arguments),
         ros_arguments=["--log-level", level],
-        remappings=[*topics.items(), *(remappings or {}).items()],
+        remappings=[*{**topics, **(remappings or {})}.items()],  # the first rule of a name counts
         respawn=respawn and not is_finite,
         respawn_delay=delay,
         **options,

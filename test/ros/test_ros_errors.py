@@ -160,16 +160,17 @@ def test_an_invalid_parameter_file_ends_the_process_with_one_sentence(kind: str,
     assert words in errors[0], errors
 
 
-@pytest.mark.parametrize("executable", ["talker", "head_driver", "face_markers", "play"])
+@pytest.mark.parametrize("executable", ["talker", "head_driver", "face_markers", "scripted_person", "play"])
 def test_help_is_printed_and_the_node_does_not_start(executable: str) -> None:
     result = subprocess.run([EXECUTABLES / executable, "--help"], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0 and result.stdout.startswith(f"usage: {executable}")
     assert result.stderr == ""
     names = {"talker": list(PARAMETERS), "head_driver": ["head"], "face_markers": ["rate", "face"]}
+    names["scripted_person"] = ["frame_id", "emotion_period", "say_period"]
     assert all(f"\n  {name}" in result.stdout for name in names.get(executable, ["--loop"]))
 
 
-@pytest.mark.parametrize("executable", ["talker", "head_driver", "face_markers", "play"])
+@pytest.mark.parametrize("executable", ["talker", "head_driver", "face_markers", "scripted_person", "play"])
 def test_an_unknown_option_is_named(executable: str) -> None:
     code, lines = run(executable, "--no-such-option")
     assert code == 2 and "--no-such-option" in lines[-1]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -121,7 +122,7 @@ def endpoints(graph: Graph, namespace: str, name: str) -> tuple[set[str], set[st
     return {topic for topic, _ in subscribed}, {topic for topic, _ in published}
 
 
-@pytest.mark.parametrize("file", ["talker", "robot", "demo", "replay"])
+@pytest.mark.parametrize("file", ["talker", "robot", "demo", "replay", "conversation"])
 def test_every_launch_file_has_the_common_arguments(file: str) -> None:
     description = get_launch_description_from_python_launch_file(str(LAUNCH_FOLDER / f"{file}.launch.py"))
     arguments = {argument.name: argument for argument in description.get_launch_arguments()}
@@ -158,6 +159,47 @@ def test_all_nodes_follow_namespace_remappings_and_log_level(
     for name in expected:
         debugged = [line for line in launch.output.splitlines() if f"[{name}-" in line and "[DEBUG]" in line]
         assert debugged, f"{name} has no debug output"
+
+
+def test_in_the_conversation_the_face_follows_a_person_shows_emotions_and_speaks(
+    graph: Graph, start: Callable[..., Launch]
+) -> None:
+    if shutil.which("espeak-ng") is None:
+        pytest.skip("espeak-ng is not installed")
+    frames = graph.subscribe(FaceMotion, "/face_motion")
+    commands = graph.subscribe(Float64MultiArray, "/jaw_controller/commands")
+    launch = start("conversation", "partner:=none", "device:=cpu", "emotion_period:=1.0", "say_period:=1.0")
+    smile, eyes = ARKIT_NAMES.index("mouthSmileLeft"), ARKIT_NAMES.index("eyeLookOutLeft")
+
+    def converses() -> bool:
+        return (
+            any(frame.speaking for frame in frames)
+            and max((frame.weights[smile] for frame in frames), default=0.0) > 0.3
+            and max((frame.weights[eyes] for frame in frames), default=0.0) > 0.2
+            and bool(commands)
+        )
+
+    assert wait_for(converses, 120), launch.output
+    assert "Traceback" not in launch.output and "error" not in launch.output.lower(), launch.output
+
+
+def test_the_partner_of_the_conversation_is_a_file_on_a_topic_of_its_own(
+    graph: Graph, start: Callable[..., Launch], tmp_path: Path
+) -> None:
+    import soundfile
+
+    from support.ros_graph import voice
+
+    soundfile.write(tmp_path / "partner.wav", voice(1.0), 16000)
+    launch = start(
+        "conversation", f"partner:={tmp_path / 'partner.wav'}", "tts_command:=", "autostart:=false"
+    )
+
+    def is_published() -> bool:
+        _, published = endpoints(graph, "/", "partner")
+        return "/partner_audio" in published and "/audio" not in published
+
+    assert wait_for(is_published, 60), launch.output
 
 
 def test_the_demo_runs_in_a_namespace_on_other_topics_and_ends(
