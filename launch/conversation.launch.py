@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A conversation: a partner's voice, a person who walks by, emotions, speech, the face and a robot's head.
 
-ros2 launch streamingtalker_ros conversation.launch.py [partner:=guest.wav] [tts_command:="piper …"] [head:=jaw]
-partner: an audio file that is played in a loop as the partner's voice; "microphone" for the microphone, "none"
-for no partner. A small node stands in for person detection and a dialogue manager (`scripted_person`): replace
-it by yours. The arguments of robot.launch.py and talker.launch.py are accepted, too.
+ros2 launch streamingtalker_ros conversation.launch.py [partner:=guest.wav] [tts_command:="piper …"]
+partner: an audio file, played in a loop as the partner's voice; "microphone", or "none" for no partner.
+A small node, `scripted_person`, stands in for person detection and a dialogue manager: replace it by yours.
+The arguments of robot.launch.py and talker.launch.py are accepted, too.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ MICROPHONE, NONE = "microphone", "none"
 
 
 def _create_nodes(context: LaunchContext) -> list[Action]:
-    speaks = bool(launch_support.read_text(context, "tts_command"))
     sim_time = launch_support.read_flag(context, "use_sim_time")
     parameters = {
         "emotion_period": launch_support.read_number(context, "emotion_period", 0.1, 3600.0),
-        "say_period": launch_support.read_number(context, "say_period", 0.0, 3600.0) if speaks else 0.0,
+        "say_period": launch_support.read_number(context, "say_period", 0.0, 3600.0),
         "use_sim_time": sim_time,
     }
     actions = launch_support.create_node(
@@ -61,7 +60,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "tts_command",
                 default_value="espeak-ng --stdin --stdout",
-                description="text-to-speech command; empty: the face says nothing",
+                description="text-to-speech command of the texts",
             ),
             DeclareLaunchArgument(
                 "emotion_period", default_value="8.0", description="seconds between two emotions"

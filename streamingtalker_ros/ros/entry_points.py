@@ -38,7 +38,7 @@ _REQUIRED_PACKAGES: Final = {
 _DESCRIPTIONS: Final = {
     "talker": "Lifecycle node that turns the topic `audio` into `face_motion`, the motion of a face.",
     "face_markers": "Shows `face_motion` in RViz: publishes `face_markers` and the head's rotation on `/tf`.",
-    "scripted_person": "Publishes a walking person, emotions and texts on a schedule, for a talker to follow.",
+    "scripted_person": "Publishes a walking person, emotions and texts for a talker, on a schedule.",
     "head_driver": "Turns `face_motion` into commands for the joints of a robot's head, within their limits.",
 }
 _EXAMPLES: Final = {

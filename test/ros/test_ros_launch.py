@@ -191,9 +191,7 @@ def test_the_partner_of_the_conversation_is_a_file_on_a_topic_of_its_own(
     from support.ros_graph import voice
 
     soundfile.write(tmp_path / "partner.wav", voice(1.0), 16000)
-    launch = start(
-        "conversation", f"partner:={tmp_path / 'partner.wav'}", "tts_command:=", "autostart:=false"
-    )
+    launch = start("conversation", f"partner:={tmp_path / 'partner.wav'}", "autostart:=false")
 
     def is_published() -> bool:
         _, published = endpoints(graph, "/", "partner")
