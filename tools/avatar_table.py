@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 1 if a file could not be shown.
     """
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder of .glb, .vrm and .gltf files")
     parser.add_argument("--out", type=Path, default=Path("avatars"), help="folder to write into")
     parser.add_argument("--no-page", action="store_true", help="leave out the page")

@@ -9,6 +9,7 @@ voice is synthesized again. Times do not change, so captured motion of the first
 from __future__ import annotations
 
 import os
+import warnings
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,9 @@ def import_vocoder() -> ModuleType:
         TalkerError: if pyworld, or the pkg_resources that it imports, is not installed.
     """
     try:
-        return require("pyworld", "voice conversion")
+        with warnings.catch_warnings():  # of pkg_resources, which pyworld imports: nothing a user can change
+            warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+            return require("pyworld", "voice conversion")
     except ModuleNotFoundError as missing:
         if missing.name != "pkg_resources":
             raise

@@ -127,7 +127,7 @@ def report(visits: list[Visit], metrics: Counter[str]) -> bool:
 
 def main() -> int:
     """Run, print the results, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("--visitors", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--speaking", type=float, default=0.25, help="fraction of the time, above 0 to 1")
