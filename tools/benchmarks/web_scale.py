@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """100 people in conversations on two web servers behind a load balancer, one of which is killed in the end.
 
-    PYTHONPATH=.:test python tools/benchmarks/web_scale.py [--visitors 100] [--seconds 60] [--speaking 0.25]
+    PYTHONPATH=.:test python tools/benchmarks/web_scale.py [--visitors 100] [--seconds 60] [--speaking 0.2]
 
 Every visitor stays connected and says phrases of 2 to 4 s with pauses between, so that a fraction of the time
 is speech, `--speaking`; 1 is a crowd that speaks without a pause. The process exits with 1 if a frame was
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -33,7 +34,8 @@ from support.waiting import wait_for
 from support.web_metrics import scrape, start_web
 
 SAMPLE_RATE = 16_000
-PACKET_S = 0.02
+PACKET_S = 0.04
+PACKET_SAMPLES = round(PACKET_S * SAMPLE_RATE)
 PHRASE_S = (2.0, 4.0)
 TAIL_S = 3.0  # until the last frames have arrived
 KILLED_AFTER_S = 10.0  # of the second part, in which a server is killed
@@ -56,17 +58,24 @@ class Visit:
 
 
 async def receive(socket: ClientConnection, visit: Visit) -> None:
-    """Count the frames, and acknowledge them as a page does."""
-    async for message in socket:
-        if isinstance(message, bytes):
-            *_, model_ms, wait_ms, _ = protocol.HEADER.unpack_from(message)
-            if message[2] & protocol.IDLE:
-                visit.idle += 1
-            else:
-                visit.speech += 1
-                visit.latencies.append(model_ms + wait_ms)
-            if (visit.speech + visit.idle) % 10 == 0:
-                await socket.send(json.dumps({"type": "seen", "count": visit.speech + visit.idle}))
+    """Count the frames until the connection ends."""
+    with contextlib.suppress(ConnectionClosed):
+        async for message in socket:
+            if isinstance(message, bytes):
+                *_, model_ms, wait_ms, _ = protocol.HEADER.unpack_from(message)
+                if message[2] & protocol.IDLE:
+                    visit.idle += 1
+                else:
+                    visit.speech += 1
+                    visit.latencies.append(model_ms + wait_ms)
+
+
+async def acknowledge(socket: ClientConnection, visit: Visit) -> None:
+    """Say each second how many frames have arrived, as a page does, until the connection ends."""
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await socket.send(json.dumps({"type": "seen", "count": visit.speech + visit.idle}))
+            await asyncio.sleep(1.0)
 
 
 async def converse(
@@ -82,7 +91,7 @@ async def converse(
             compression=None,
             local_addr=(f"127.0.3.{number + 1}", 0),
         ) as socket:
-            task = asyncio.create_task(receive(socket, visit))
+            tasks = [asyncio.create_task(work(socket, visit)) for work in (receive, acknowledge)]
             end = clock() + seconds
             await asyncio.sleep(rng.uniform(0.0, (1.0 - speaking) * sum(PHRASE_S) / 2.0 / speaking))
             epoch = 0
@@ -93,13 +102,16 @@ async def converse(
                 header = bytes([protocol.PCM, epoch, 0, 0])
                 first, begin = int(rng.integers(len(voice))), clock()
                 for k in range(round(phrase / PACKET_S)):
-                    packet = np.take(voice, first + k * 320 + np.arange(320), mode="wrap")
+                    packet = np.take(
+                        voice, first + k * PACKET_SAMPLES + np.arange(PACKET_SAMPLES), mode="wrap"
+                    )
                     await socket.send(header + packet.tobytes())
                     await asyncio.sleep(max(0.0, begin + (k + 1) * PACKET_S - clock()))
                 await socket.send(json.dumps({"type": "pause"}))
                 await asyncio.sleep(max(phrase * (1.0 - speaking) / speaking * rng.uniform(0.5, 1.5), 0.0))
             await asyncio.sleep(TAIL_S)
-            task.cancel()
+            for task in tasks:
+                task.cancel()
     except ConnectionClosed:
         visit.was_lost = True
     return visit
@@ -130,7 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__)
     parser.add_argument("--visitors", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--speaking", type=float, default=0.25, help="fraction of the time, above 0 to 1")
+    parser.add_argument("--speaking", type=float, default=0.2, help="fraction of the time, above 0 to 1")
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--precision", default="auto")
     args = parser.parse_args()
