@@ -281,10 +281,11 @@ def test_timestep_shifts_are_those_of_the_head() -> None:
 def test_int8_keeps_outputs_of_no_weight_and_of_every_scale() -> None:
     """Each output has a scale of its own: a large one costs a small one nothing, and one of zeros stays 0."""
     network = random_network("narrow")
-    layer = network.encoder.blocks[0].conv.linear
-    layer.weight.mul_(torch.logspace(-3, 1, len(layer.weight))[:, None])
-    layer.weight[5] = layer.bias[5] = 0.0
-    network.encoder.blocks[1].out.weight.zero_()
+    tensors = network.state_dict()  # shares their memory
+    weight = tensors["encoder.blocks.0.conv.linear.weight"]
+    weight.mul_(torch.logspace(-3, 1, len(weight))[:, None])
+    weight[5] = tensors["encoder.blocks.0.conv.linear.bias"][5] = 0.0
+    tensors["encoder.blocks.1.out.weight"].zero_()
     expected, got = (
         generate(make_talker(network, variant).backend, 1, 4, None, False)[:3]
         for variant in (VARIANTS[0], ONNX_INT8)
