@@ -100,7 +100,12 @@ class LayerPart(Protocol):
         ...
 
     def step(self, context: FrameContext, pose: FramePose) -> None:
-        """Advance by one frame and change its pose."""
+        """Advance by one frame and change its pose.
+
+        Args:
+            context: What is known of the frame.
+            pose: Its pose, changed in place.
+        """
         ...
 
     def reset(self) -> None:

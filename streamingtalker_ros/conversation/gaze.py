@@ -181,7 +181,11 @@ class GazeController:
         self._state = GazeState()
 
     def look_at(self, command: LookAt) -> None:
-        """Set or release the target from the next frame on."""
+        """Set or release the target from the next frame on.
+
+        Args:
+            command: The target; one without a point releases it.
+        """
         state = self._state
         state.command = command if command.point is not None else None
         state.age = 0
