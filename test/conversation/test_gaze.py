@@ -372,7 +372,7 @@ def test_the_head_keeps_its_speed_limit() -> None:
 
 
 def test_the_gaze_is_averted_at_the_start_of_a_turn_and_returns_at_its_end() -> None:
-    target, aways, returns = (1.5, 0.0, 0.0), 0, 0
+    target, looks_away, returns = (1.5, 0.0, 0.0), 0, 0
     for seed in range(20):
         gaze = GazeController()
         gaze.look_at(LookAt(target, aversion=True))
@@ -380,9 +380,9 @@ def test_the_gaze_is_averted_at_the_start_of_a_turn_and_returns_at_its_end() -> 
         turn = run_alone(gaze, 100, 50, speaking=True, seed=seed)
         after = run_alone(gaze, 50, 150, seed=seed)
         assert (gaze_errors(silent[STEADY:], target) < MAX_ERROR_DEG).all()
-        aways += bool((gaze_errors(turn[5:15], target) > 5.0).all())
+        looks_away += bool((gaze_errors(turn[5:15], target) > 5.0).all())
         returns += bool((gaze_errors(after[20:40], target) < MAX_ERROR_DEG).all())
-    assert aways == 20 and returns == 20
+    assert looks_away == 20 and returns == 20
 
 
 def test_without_aversion_the_gaze_holds_through_a_turn() -> None:
