@@ -12,14 +12,8 @@ import numpy.typing as npt
 from streamingtalker_ros.audio import sources
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
-from streamingtalker_ros.cli.argument_types import (
-    duration_s,
-    integer,
-    number,
-    ros_domain,
-    ros_namespace,
-    ros_topic,
-)
+from streamingtalker_ros.cli.argument_types import duration_s, integer, number
+from streamingtalker_ros.cli.audio_topic_options import add_audio_topic_options
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import QuietStream, print_line
 from streamingtalker_ros.supervision import Supervisor
@@ -31,7 +25,6 @@ if TYPE_CHECKING:
 
 MAX_PACKET_MS = 60_000.0
 MAX_PACE = 1000.0
-_WAIT_S = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,20 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the microphone's samples per second",
     )
     parser.add_argument("--seconds", type=duration_s, help="end the microphone after this time")
-    parser.add_argument(
-        "--lineage",
-        choices=("ros-drivers", "mgonzs13"),
-        default="ros-drivers",
-        help="which audio_common_msgs to publish",
-    )
-    parser.add_argument(
-        "--topic",
-        type=ros_topic,
-        default="audio",
-        help="the topic; its format goes to TOPIC_info (ros-drivers)",
-    )
-    parser.add_argument("--namespace", type=ros_namespace, default="", help="namespace of the topic")
-    parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
+    add_audio_topic_options(parser)
     parser.add_argument(
         "--packet-ms",
         type=number(0, MAX_PACKET_MS, above=True),
@@ -82,12 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number(0, MAX_PACE),
         default=1.0,
         help="1: real time, 4: four times faster, 0: all at once; the stamps stay the same",
-    )
-    parser.add_argument(
-        "--wait",
-        type=duration_s,
-        default=_WAIT_S,
-        help="seconds to wait for a subscriber before starting anyway",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

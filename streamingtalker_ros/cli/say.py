@@ -9,14 +9,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioPacket
-from streamingtalker_ros.cli.argument_types import (
-    duration_s,
-    integer,
-    ros_domain,
-    ros_namespace,
-    ros_topic,
-)
+from streamingtalker_ros.cli.argument_types import integer
+from streamingtalker_ros.cli.audio_topic_options import add_audio_topic_options
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.process import print_line, print_warning
 from streamingtalker_ros.speech_synthesis.command import DEFAULT_TTS_COMMAND, DEFAULT_TTS_RATE, TtsCommand
@@ -29,8 +25,6 @@ if TYPE_CHECKING:
 
 HELP = "let the face say a text, by any text-to-speech command"
 
-_WAIT_S = 10.0
-_FRAME_RATE = 25.0  # of a face; nothing here knows its frames
 _POLL_S = 0.1
 
 
@@ -60,26 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_TTS_RATE,
         help="samples per second of PCM without a header",
     )
-    parser.add_argument(
-        "--lineage",
-        choices=("ros-drivers", "mgonzs13"),
-        default="ros-drivers",
-        help="which audio_common_msgs to publish",
-    )
-    parser.add_argument(
-        "--topic",
-        type=ros_topic,
-        default="audio",
-        help="the topic; its format goes to TOPIC_info (ros-drivers)",
-    )
-    parser.add_argument("--namespace", type=ros_namespace, default="", help="namespace of the topic")
-    parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
-    parser.add_argument(
-        "--wait",
-        type=duration_s,
-        default=_WAIT_S,
-        help="seconds to wait for a subscriber before speaking anyway",
-    )
+    add_audio_topic_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -103,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         publisher = AudioPublisher(
             args.rate, args.lineage, args.topic, args.namespace, args.domain, frame_id="speech"
         )
-        speaker = Speaker(command, _Push(publisher), lambda: None, _FRAME_RATE, report)
+        speaker = Speaker(command, _Push(publisher), lambda: None, FRAME_RATE, report)
         speaker.start()
         try:
             if not publisher.wait_for_subscriber(args.wait):

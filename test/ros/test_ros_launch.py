@@ -168,7 +168,7 @@ def test_in_the_conversation_the_face_follows_a_person_shows_emotions_and_speaks
         pytest.skip("espeak-ng is not installed")
     frames = graph.subscribe(FaceMotion, "/face_motion")
     commands = graph.subscribe(Float64MultiArray, "/jaw_controller/commands")
-    launch = start("conversation", "partner:=none", "device:=cpu", "emotion_period:=1.0", "say_period:=1.0")
+    launch = start("conversation", "device:=cpu", "emotion_period:=1.0", "say_period:=1.0")
     smile, eyes = ARKIT_NAMES.index("mouthSmileLeft"), ARKIT_NAMES.index("eyeLookOutLeft")
 
     def converses() -> bool:
@@ -181,23 +181,6 @@ def test_in_the_conversation_the_face_follows_a_person_shows_emotions_and_speaks
 
     assert wait_for(converses, 120), launch.output
     assert "Traceback" not in launch.output and "error" not in launch.output.lower(), launch.output
-
-
-def test_the_partner_of_the_conversation_is_a_file_on_a_topic_of_its_own(
-    graph: Graph, start: Callable[..., Launch], tmp_path: Path
-) -> None:
-    import soundfile
-
-    from support.ros_graph import voice
-
-    soundfile.write(tmp_path / "partner.wav", voice(1.0), 16000)
-    launch = start("conversation", f"partner:={tmp_path / 'partner.wav'}", "autostart:=false")
-
-    def is_published() -> bool:
-        _, published = endpoints(graph, "/", "partner")
-        return "/partner_audio" in published and "/audio" not in published
-
-    assert wait_for(is_published, 60), launch.output
 
 
 def test_the_demo_runs_in_a_namespace_on_other_topics_and_ends(
