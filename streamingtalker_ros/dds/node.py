@@ -643,7 +643,12 @@ class DdsNode:
                 self._waitset.detach(subscription.condition)
             self._subscriptions, self._timers = [], []
             self._readers, self._writers = [], []
+        # deletes its readers and writers with it: left to the garbage collector, those that somebody still
+        # refers to would stay in the graph
+        participant = self.participant
         self.participant = self._waitset = self._wakeup = self._graph_writer = None
+        if participant is not None:
+            participant.__del__()
 
     def _spin(self) -> None:
         # what is raised by neither a message nor a callback ends the thread, for the supervisor to notice

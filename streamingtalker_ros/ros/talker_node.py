@@ -73,9 +73,9 @@ class TalkerNode(LifecycleNode):
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._say_action: SayAction | None = None
         if self._talker_parameters.tts_command:
-            from streamingtalker_ros.ros.speech import SayAction  # here, since it imports the worker
+            from streamingtalker_ros.ros import speech  # here, since it imports the worker
 
-            self._say_action = SayAction(self, self._active_speech)
+            self._say_action = speech.SayAction(self, self._active_speech)
         steady_clock = Clock(clock_type=ClockType.STEADY_TIME)  # runs while the simulation is paused
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady_clock)
         if self._talker_parameters.autostart:

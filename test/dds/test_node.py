@@ -67,6 +67,19 @@ def test_messages_cross_from_one_process_to_another_unchanged() -> None:
     assert frames[0].head.tolist() == [0, 0, 0, 1]
 
 
+def test_a_closed_node_has_left_the_graph_whoever_still_refers_to_it() -> None:
+    domain = own_domain()
+    with FaceMotionRecorder(domain=domain) as recorder:
+        node = DdsNode("sender", "", domain)
+        writer = node.create_publisher("face_motion", MOTION)
+        subscription = node.create_subscription("face_motion", MOTION, lambda message: None)
+        node.start()
+        assert recorder.wait_for_publisher(10)
+        node.close()
+        assert wait_for(lambda: not recorder.wait_for_publisher(0.0))
+        assert writer is not None and subscription is not None
+
+
 def test_a_latched_message_reaches_late_subscribers() -> None:
     domain = own_domain()
     early, late, received = DdsNode("early", "", domain), DdsNode("late", "robot", domain), []

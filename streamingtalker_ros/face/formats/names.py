@@ -129,7 +129,7 @@ def select_names(labels: Iterable[str]) -> dict[str, str]:
 
 
 def pose_shapes(pose: str) -> dict[str, float]:
-    """ARKit weights of a pose of shape_names.json.
+    """Return the ARKit weights of a pose of shape_names.json.
 
     Args:
         pose: Name of a viseme or another pose.
