@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A person: age, gender, ancestry and a seed of the details, as weights of MakeHuman's targets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.human_head.makehuman import MakeHumanData
+
+ANCESTRIES: Final = ("african", "asian", "caucasian")
+MIN_AGE_YEARS: Final = 6.0
+MAX_AGE_YEARS: Final = 90.0
+_AGES: Final = (("baby", 1.0), ("child", 11.0), ("young", 25.0), ("old", 90.0))  # years of the targets
+
+_DETAILS: Final = {  # opposite targets, and the standard deviation of the weight between them
+    "nose/nose-hump": ("decr", "incr", 0.25),
+    "nose/nose-width1": ("decr", "incr", 0.25),
+    "nose/nose-width2": ("decr", "incr", 0.25),
+    "nose/nose-width3": ("decr", "incr", 0.20),
+    "nose/nose-scale-vert": ("decr", "incr", 0.20),
+    "nose/nose-scale-depth": ("decr", "incr", 0.25),
+    "nose/nose-base": ("down", "up", 0.25),
+    "nose/nose-point": ("down", "up", 0.25),
+    "nose/nose-volume": ("decr", "incr", 0.20),
+    "mouth/mouth-scale-horiz": ("decr", "incr", 0.20),
+    "mouth/mouth-upperlip-height": ("decr", "incr", 0.25),
+    "mouth/mouth-lowerlip-height": ("decr", "incr", 0.25),
+    "mouth/mouth-cupidsbow": ("decr", "incr", 0.25),
+    "mouth/mouth-trans": ("down", "up", 0.15),
+    "chin/chin-width": ("decr", "incr", 0.25),
+    "chin/chin-height": ("decr", "incr", 0.20),
+    "chin/chin-prominent": ("decr", "incr", 0.20),
+    "chin/chin-bones": ("decr", "incr", 0.25),
+    "forehead/forehead-scale-vert": ("decr", "incr", 0.20),
+    "forehead/forehead-temple": ("decr", "incr", 0.25),
+    "eyebrows/eyebrows-trans": ("down", "up", 0.20),
+    "eyebrows/eyebrows-angle": ("down", "up", 0.20),
+    "head/head-fat": ("decr", "incr", 0.15),
+    "head/head-scale-horiz": ("decr", "incr", 0.15),
+    "head/head-angle": ("in", "out", 0.15),
+    "cheek/*-cheek-bones": ("decr", "incr", 0.30),
+    "cheek/*-cheek-volume": ("decr", "incr", 0.25),
+    "cheek/*-cheek-inner": ("decr", "incr", 0.25),
+    "eyes/*-eye-scale": ("decr", "incr", 0.15),
+    "eyes/*-eye-trans": ("in", "out", 0.15),
+    "eyes/*-eye-corner2": ("down", "up", 0.20),
+    "eyes/*-eye-height2": ("decr", "incr", 0.15),
+    "ears/*-ear-scale": ("decr", "incr", 0.20),
+    "ears/*-ear-wing": ("decr", "incr", 0.20),
+}
+_MAX_DETAIL: Final = 0.6  # larger weights make caricatures
+
+
+@dataclass(frozen=True)
+class Person:
+    """What a head is built from.
+
+    Attributes:
+        age: Years, `MIN_AGE_YEARS` to `MAX_AGE_YEARS`.
+        gender: 0 (female) to 1 (male).
+        ancestry: Shares of `ANCESTRIES`, which need not add up to 1.
+        seed: Seed of the features of face, hair and colours that the other values leave open.
+
+    Raises:
+        TalkerError: If a value is out of range.
+    """
+
+    age: float = 30.0
+    gender: float = 0.5
+    ancestry: Mapping[str, float] = field(
+        default_factory=lambda: MappingProxyType(dict.fromkeys(ANCESTRIES, 1.0))
+    )
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not MIN_AGE_YEARS <= self.age <= MAX_AGE_YEARS:
+            raise TalkerError(f"age {self.age} is not in {MIN_AGE_YEARS:.0f}..{MAX_AGE_YEARS:.0f} years")
+        if not 0.0 <= self.gender <= 1.0:
+            raise TalkerError(f"gender {self.gender} is not in 0..1: give 0 for female, 1 for male")
+        unknown = set(self.ancestry) - set(ANCESTRIES)
+        if unknown:
+            raise TalkerError(f"ancestry {min(unknown)} is unknown: choose of {', '.join(ANCESTRIES)}")
+        shares = list(self.ancestry.values())
+        if not all(math.isfinite(share) and share >= 0.0 for share in shares) or sum(shares) <= 0.0:
+            raise TalkerError("the shares of the ancestry must not be negative, and one must be above 0")
+        if not 0 <= self.seed < 2**32:
+            raise TalkerError(f"seed {self.seed} is not in 0..{2**32 - 1}")
+
+    def ancestry_shares(self) -> dict[str, float]:
+        """The share of each of `ANCESTRIES`; their sum is 1."""
+        total = sum(self.ancestry.values())
+        return {name: self.ancestry.get(name, 0.0) / total for name in ANCESTRIES}
+
+    def target_weights(self) -> dict[str, float]:
+        """Weights of MakeHuman's targets, by their names as `MakeHumanData.target` takes them."""
+        shares = self.ancestry_shares()
+        genders = {"female": 1.0 - self.gender, "male": self.gender}
+        weights: dict[str, float] = {}
+        for age, age_weight in _age_weights(self.age).items():
+            for gender, gender_weight in genders.items():
+                weight = age_weight * gender_weight
+                body = f"universal-{gender}-{age}-averagemuscle-averageweight"
+                weights[f"macrodetails/{body}"] = weight
+                for ancestry, share in shares.items():
+                    weights[f"macrodetails/{ancestry}-{gender}-{age}"] = weight * share
+        weights.update(self._detail_weights())
+        return {name: weight for name, weight in weights.items() if weight != 0.0}
+
+    def _detail_weights(self) -> Iterator[tuple[str, float]]:
+        random = np.random.default_rng([self.seed, 1])
+        for name, (negative, positive, deviation) in _DETAILS.items():
+            weight = float(np.clip(random.normal(0.0, deviation), -_MAX_DETAIL, _MAX_DETAIL))
+            for side in ("l", "r") if "*" in name else ("",):
+                end = positive if weight > 0.0 else negative
+                yield f"{name.replace('*', side)}-{end}", abs(weight)
+
+    def shape(self, data: MakeHumanData) -> npt.NDArray[np.float64]:
+        """Vertices (V, 3) of the person's whole body, in the axes and units of the data."""
+        vertices = data.mesh.vertices.copy()
+        for name, weight in self.target_weights().items():
+            vertices += weight * data.target(name)
+        return vertices
+
+
+PRESETS: Final[Mapping[str, Person]] = MappingProxyType(
+    {
+        "maya": Person(27, 0.0, {"caucasian": 0.6, "asian": 0.4}, 11),
+        "kofi": Person(34, 1.0, {"african": 1.0}, 5),
+        "lin": Person(45, 0.0, {"asian": 1.0}, 21),
+        "erik": Person(62, 1.0, {"caucasian": 1.0}, 8),
+        "amara": Person(22, 0.0, {"african": 0.8, "caucasian": 0.2}, 3),
+        "sam": Person(14, 0.6, {"caucasian": 0.5, "asian": 0.25, "african": 0.25}, 17),
+    }
+)
+"""People of different age, gender and ancestry by name."""
+
+
+def _age_weights(years: float) -> dict[str, float]:
+    """Linear interpolation between the neighbouring ages of MakeHuman's targets; the sum is 1."""
+    positions = [age for _, age in _AGES]
+    return {
+        name: float(np.interp(years, positions, [float(other == name) for other, _ in _AGES]))
+        for name, _ in _AGES
+    }
