@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A ROS 2 node without ROS: publishers, subscriptions, timers and Trigger services over Cyclone DDS.
+"""A ROS 2 node without ROS: publishers, subscriptions, timers and services over Cyclone DDS.
 
 Topics, types, QoS, type hashes and the graph information are those of rmw_cyclonedds, so ROS 2 peers see an
 ordinary node. Callbacks run in one thread, in turns of bounded duration: timers first, then the messages that
@@ -24,7 +24,13 @@ from streamingtalker_ros.audio.constants import NS_PER_S
 from streamingtalker_ros.config_files import describe
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.messaging import audio_common, cyclonedds_config, face_messages, ros_names
+from streamingtalker_ros.messaging import (
+    audio_common,
+    cyclonedds_config,
+    face_messages,
+    ros_names,
+    speech_messages,
+)
 from streamingtalker_ros.messaging.audio_common import Variant
 from streamingtalker_ros.process import never_raising, print_warning, release_free_memory
 
@@ -45,6 +51,7 @@ _MAX_BYTES: Final = {
     "streamingtalker_ros/msg/Expression": MAX_CONTROL_BYTES,
     "streamingtalker_ros/msg/Gesture": MAX_CONTROL_BYTES,
     "hri_msgs/msg/Expression": MAX_CONTROL_BYTES,
+    f"{speech_messages.SAY_ACTION}_SendGoal_Request": MAX_MESSAGE_BYTES,
     face_messages.MODEL_TYPE: _MAX_MESH_BYTES,
     face_messages.VERTICES_TYPE: _MAX_MESH_BYTES,
 }
@@ -79,6 +86,9 @@ _domains: dict[
 
 Qos: TypeAlias = Sequence[Any]
 """Cyclone DDS policies, as `DdsNode.qos` returns them."""
+
+Respond: TypeAlias = Callable[..., None]
+"""Sends the response to a request; its keyword arguments are the fields of the response."""
 
 
 @dataclass
@@ -477,32 +487,50 @@ class DdsNode:
             callback: Receives the request and returns the message of the response; if it raises, the response
                 reports the failure.
         """
+
+        def on_request(request: Any, respond: Respond) -> None:
+            try:
+                success, message = True, callback(request)
+            except Exception as error:
+                success, message = False, str(error)
+            respond(success=success, message=message)
+
+        self.create_deferred_service(name, type_name, on_request)
+
+    def create_deferred_service(
+        self, name: str, type_name: str, callback: Callable[[Any, Respond], object]
+    ) -> None:
+        """Create a service whose responses may be sent later.
+
+        Args:
+            name: Name of the service, relative or absolute.
+            type_name: Type of the service, "package/srv/Name".
+            callback: Receives the request and what sends the response: a function of the response's fields,
+                to be called once, in any thread.
+        """
         full_name = self.resolve_name(name)
         user_data = f"serviceid={'.'.join(f'{byte:x}' for byte in uuid.uuid4().bytes)};"
         request, response = (f"{type_name}_{half}" for half in ("Request", "Response"))
-        response_class = message_types.service_class(response)
+        request_class, response_class = (message_types.service_class(half) for half in (request, response))
         writer = self._create_writer(
             f"rr{full_name}Reply", response, user_data=user_data, message_class=response_class
         )
         reader = self._create_reader(
-            f"rq{full_name}Request",
-            request,
-            user_data=user_data,
-            message_class=message_types.service_class(request),
+            f"rq{full_name}Request", request, user_data=user_data, message_class=request_class
         )
 
-        def respond(sample: Any) -> None:
-            try:
-                success, message = True, callback(sample)
-            except Exception as error:
-                success, message = False, str(error)
-            response = response_class(guid=sample.guid, seq=sample.seq, success=success, message=message)
-            if matched_readers(writer) or len(self._deferred) >= _MAX_DEFERRED:
-                writer.write(response)
-            else:
-                self._deferred.append((time.monotonic() + _CLIENT_DISCOVERY_S, writer, response))
+        def on_request(sample: Any) -> None:
+            def respond(**fields: Any) -> None:
+                message = response_class(guid=sample.guid, seq=sample.seq, **fields)
+                if matched_readers(writer) or len(self._deferred) >= _MAX_DEFERRED:
+                    writer.write(message)
+                else:
+                    self._deferred.append((time.monotonic() + _CLIENT_DISCOVERY_S, writer, message))
 
-        self._subscribe(reader, full_name, message_types.service_class(request), respond, depth=_MAX_REQUESTS)
+            callback(sample, respond)
+
+        max_bytes = _MAX_BYTES.get(request, MAX_CONTROL_BYTES)
+        self._subscribe(reader, full_name, request_class, on_request, max_bytes, _MAX_REQUESTS)
         self.publish_graph_info()
 
     def on_publisher_discovered(self, callback: Callable[[DiscoveredPublisher], object]) -> None:

@@ -5,9 +5,9 @@ It subscribes to `audio` (either variant of audio_common_msgs, found by the type
 `audio_info`; it publishes `face_motion` and `visemes`, or `face_vertices`, by the family of the talker,
 `face_model` and `/diagnostics`, and `audio_synced`, the audio in step with the face; it sends the motion to
 the live outputs of the parameter `outputs`; it serves `~/reset` and `~/interrupt`. With a text-to-speech
-command it says the texts of the topic `say` and publishes `say_state`. The eyes and the head look at the
-points of `gaze_target`; the face shows the emotions of `expression` and makes the gestures of `gesture`, for
-which there are services, too.
+command it says what arrives on the topic and the action `say`, and publishes `say_state`. The eyes and the
+head look at the points of `gaze_target`; the face shows the emotions of `expression` and makes the gestures
+of `gesture`, for which there are services, too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Final
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.expression_topics import ExpressionTopics
 from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher, Subscription, matched_readers
+from streamingtalker_ros.dds.say_action import SayAction
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.messaging import audio_common, face_message_builder, speech_messages
 from streamingtalker_ros.messaging.audio_receiver import AudioReceiver
@@ -284,7 +285,8 @@ class TalkerNode:
         self.speech.on_frame(frame)
 
     def _create_speech_topics(self) -> Any:
-        """Subscribe to texts, and return the writer of the state of what is said."""
+        """Subscribe to texts, serve the action, and return the writer of the state of what is said."""
+        SayAction(self.dds_node, self.speech)
         self.dds_node.create_subscription(
             speech_messages.SAY_TOPIC,
             speech_messages.TEXT_TYPE,

@@ -7,6 +7,8 @@ arrives is in step with the face, whatever the audio's source and its delay.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +31,42 @@ SAY_ACTION: Final = "streamingtalker_ros/action/Say"
 
 SYNCED_FORMAT: Final = AudioFormat(SAMPLE_RATE, 1, "s16")
 """Format of `audio_synced`."""
+
+
+@dataclass(frozen=True)
+class SpeechAction:
+    """An action that says something; a status is a `speech_synthesis.speaker.SpeechStatus`.
+
+    Attributes:
+        name: Its name.
+        type_name: Its type.
+        content: Returns the text and the bytes of the sound file of a goal.
+        feedback: Returns the fields of the feedback that reports a status.
+        result: Returns the fields of the result of a last status.
+    """
+
+    name: str
+    type_name: str
+    content: Callable[[Any], tuple[str, bytes]]
+    feedback: Callable[[Any], dict[str, Any]]
+    result: Callable[[Any], dict[str, Any]]
+
+
+SAY: Final = SpeechAction(
+    SAY_TOPIC,
+    SAY_ACTION,
+    lambda goal: (goal.text, bytes(goal.audio)),
+    lambda status: {
+        "state": status.state.value,
+        "time": float(status.seconds),
+        "duration": float(status.duration),
+    },
+    lambda status: {
+        "outcome": status.state.value,
+        "message": status.message,
+        "duration": float(status.duration),
+    },
+)
 
 
 def to_speech_status(message: Any, status: Any, stamp: int, frame_id: str) -> Any:

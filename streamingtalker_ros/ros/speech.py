@@ -17,6 +17,7 @@ from rclpy.task import Future
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common, speech_messages
 from streamingtalker_ros.messaging.audio_common import Variant
+from streamingtalker_ros.messaging.speech_messages import SAY
 from streamingtalker_ros.ros import qos
 from streamingtalker_ros.ros.message_types import message_class
 from streamingtalker_ros.ros.subscription import AdaptiveSubscription
@@ -140,12 +141,12 @@ class SayAction:
     def __init__(self, node: LifecycleNode, speech: Callable[[], NodeSpeech | None]) -> None:
         self._node = node
         self._speech = speech
-        self._type = message_class(speech_messages.SAY_ACTION)
+        self._type = message_class(SAY.type_name)
         self._utterances: dict[bytes, Utterance] = {}  # by the number of the goal
         self._server = ActionServer(
             node,
             self._type,
-            speech_messages.SAY_TOPIC,
+            SAY.name,
             execute_callback=self._execute,
             goal_callback=self._on_goal,
             cancel_callback=self._on_cancel,
@@ -169,17 +170,13 @@ class SayAction:
                 if self._node.executor is not None:
                     self._node.executor.wake()
             else:
-                goal.publish_feedback(
-                    self._type.Feedback(
-                        state=status.state.value, time=float(status.seconds), duration=float(status.duration)
-                    )
-                )
+                goal.publish_feedback(self._type.Feedback(**SAY.feedback(status)))
 
         speech, key = self._speech(), bytes(goal.goal_id.uuid)
         status = SpeechStatus("", "", SpeechState.FAILED, message="the node is not active: activate it")
         try:
             if speech is not None:
-                utterance = speech.say(goal.request.text, bytes(goal.request.audio), on_status)
+                utterance = speech.say(*SAY.content(goal.request), on_status)
                 self._utterances[key] = utterance
                 if goal.is_cancel_requested:
                     speech.cancel(utterance)
@@ -194,6 +191,4 @@ class SayAction:
             goal.canceled()
         else:
             goal.abort()
-        return self._type.Result(
-            outcome=status.state.value, message=status.message, duration=float(status.duration)
-        )
+        return self._type.Result(**SAY.result(status))

@@ -160,13 +160,22 @@ def test_a_gesture_of_the_topic_moves_the_head_and_another_type_is_named(setup: 
     del other
 
 
-def test_the_services_of_the_files_are_those_of_the_nodes_without_ros() -> None:
-    for name in ("SetExpression", "MakeGesture"):
-        text = (find("msg", "Expression.msg").parents[1] / "srv" / f"{name}.srv").read_text(encoding="utf-8")
-        halves = [
-            [" ".join(line.split("#")[0].split()) for line in half.splitlines() if line.split("#")[0].strip()]
-            for half in text.split("---\n")
-        ]
-        for half, fields in zip(("Request", "Response"), halves, strict=True):
-            stated = message_definitions.COMMON[f"streamingtalker_ros/srv/{name}_{half}"]
-            assert stated.splitlines() == fields
+@pytest.mark.parametrize(
+    "file, parts",
+    [
+        ("srv/SetExpression.srv", ("Request", "Response")),
+        ("srv/MakeGesture.srv", ("Request", "Response")),
+        ("action/Say.action", ("Goal", "Result", "Feedback")),
+    ],
+)
+def test_the_services_and_actions_of_the_files_are_those_of_the_nodes_without_ros(
+    file: str, parts: tuple[str, ...]
+) -> None:
+    text = (find("msg", "Expression.msg").parents[1] / file).read_text(encoding="utf-8")
+    halves = [
+        [" ".join(line.split("#")[0].split()) for line in half.splitlines() if line.split("#")[0].strip()]
+        for half in text.split("---\n")
+    ]
+    for half, fields in zip(parts, halves, strict=True):
+        stated = message_definitions.COMMON[f"streamingtalker_ros/{file.split('.')[0]}_{half}"]
+        assert stated.splitlines() == fields

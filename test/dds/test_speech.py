@@ -3,22 +3,28 @@
 
 from __future__ import annotations
 
+import io
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from streamingtalker_ros.dds import message_types
+from streamingtalker_ros.dds.action_server import GoalState
 from streamingtalker_ros.dds.node import DdsNode
 from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging.face_messages import MOTION_TYPE
 from streamingtalker_ros.messaging.header import stamp_to_ns
+from streamingtalker_ros.messaging.speech_messages import SAY_ACTION
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.dds_domain import own_domain
+from support.dds_peer import call_service
 from support.scheduler_harness import floats, small_talker, voice
 from support.tts_command import command
 from support.waiting import wait_for
@@ -67,12 +73,39 @@ class Graph:
     def say(self, text: str) -> None:
         self._writer.write(message_types.message_class("std_msgs/msg/String")(data=text))
 
+    def send_goal(self, identifier: bytes | None = None, **fields: Any) -> Any:
+        """Send a goal of the action; return its number, None if it was not accepted."""
+        number = message_types.message_class("unique_identifier_msgs/msg/UUID")(
+            uuid=identifier or uuid.uuid4().bytes
+        )
+        goal = message_types.message_class(f"{SAY_ACTION}_Goal")(**fields)
+        response = self._call_action("send_goal", f"{SAY_ACTION}_SendGoal", goal_id=number, goal=goal)
+        return number if response.accepted else None
+
+    def cancel(self, number: Any) -> Any:
+        """Cancel a goal; return the response."""
+        info = message_types.message_class("action_msgs/msg/GoalInfo")(goal_id=number)
+        return self._call_action("cancel_goal", "action_msgs/srv/CancelGoal", goal_info=info)
+
+    def result(self, number: Any) -> Any:
+        """Wait for the end of a goal; return the response."""
+        return self._call_action("get_result", f"{SAY_ACTION}_GetResult", goal_id=number)
+
+    def _call_action(self, service: str, type_name: str, **fields: Any) -> Any:
+        return call_service(self.peer, f"/say/_action/{service}", type_name, **fields)
+
     def has_ended(self) -> bool:
         return bool(self.statuses) and self.statuses[-1].state in ("finished", "interrupted", "failed")
 
     def close(self) -> None:
         self.node.close()
         self.peer.close()
+
+
+def wav_file(seconds: float) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, voice(seconds), 16_000, format="WAV")
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -139,6 +172,66 @@ def test_barge_in_ends_the_command_the_sound_and_what_waits(pcm: Path, graphs: l
     time.sleep(0.5)
     assert len(graph.sounds) <= count + 2
     assert wait_for(lambda: not graph.frames[-1].speaking)
+
+
+def test_the_action_says_texts_and_sound_files_with_feedback(pcm: Path, graphs: list[Graph]) -> None:
+    graph = Graph(command("pcm", pcm))
+    graphs.append(graph)
+    feedback: list[Any] = []
+    graph.peer.create_subscription(
+        "say/_action/feedback", f"{SAY_ACTION}_FeedbackMessage", feedback.append, graph.peer.qos(depth=1000)
+    )
+    states: list[Any] = []
+    graph.peer.create_subscription(
+        "say/_action/status",
+        "action_msgs/msg/GoalStatusArray",
+        states.append,
+        graph.peer.qos(depth=100, latched=True),
+    )
+    text = graph.send_goal(text="Hello")
+    sound = graph.send_goal(audio=wav_file(1.0))
+    for number, seconds in ((text, 2.0), (sound, 1.0)):
+        response = graph.result(number)
+        assert response.status == GoalState.SUCCEEDED and response.result.outcome == "finished"
+        assert response.result.duration == pytest.approx(seconds)
+        times = [each.feedback.time for each in feedback if each.goal_id == number]
+        assert times == sorted(times) and times[-1] > 0.5 * seconds
+    assert {each.feedback.state for each in feedback} == {"queued", "starting", "speaking"}
+    heard = np.concatenate([np.frombuffer(bytes(message.audio.data), "<i2") for message in graph.sounds])
+    assert np.array_equal(heard, np.concatenate([voice(2.0), voice(1.0)]))
+    assert wait_for(lambda: [each.status for each in states[-1].status_list] == [GoalState.SUCCEEDED] * 2)
+
+
+def test_to_cancel_a_goal_is_barge_in_and_the_next_goal_is_said(pcm: Path, graphs: list[Graph]) -> None:
+    graph = Graph(command("endless", pcm))
+    graphs.append(graph)
+    first, second = graph.send_goal(text="one"), graph.send_goal(audio=wav_file(1.0))
+    assert wait_for(lambda: len(graph.sounds) > 10)
+    response = graph.cancel(first)
+    assert response.return_code == 0 and [each.goal_id for each in response.goals_canceling] == [first]
+    response = graph.result(first)
+    assert response.status == GoalState.CANCELED and response.result.outcome == "interrupted"
+    assert graph.result(second).status == GoalState.SUCCEEDED
+    third, fourth = graph.send_goal(text="three"), graph.send_goal(text="four")
+    everything = message_types.message_class("unique_identifier_msgs/msg/UUID")()
+    assert len(graph.cancel(everything).goals_canceling) == 2
+    assert [graph.result(number).status for number in (third, fourth)] == [GoalState.CANCELED] * 2
+
+
+def test_goals_that_cannot_be_said_or_do_not_exist_get_an_answer(pcm: Path, graphs: list[Graph]) -> None:
+    graph = Graph(command("silent"))
+    graphs.append(graph)
+    number = graph.send_goal(bytes(range(16)), text="")
+    response = graph.result(number)
+    assert response.status == GoalState.ABORTED and "nothing to say" in response.result.message
+    assert graph.send_goal(bytes(range(16)), text="again") is None  # the number is taken
+    assert graph.cancel(number).return_code == 3  # it has ended
+    unknown = message_types.message_class("unique_identifier_msgs/msg/UUID")(uuid=bytes([9] * 16))
+    assert graph.cancel(unknown).return_code == 2
+    assert graph.result(unknown).status == GoalState.UNKNOWN
+    for _ in range(150):  # more than are remembered
+        graph.send_goal(text="")
+    assert graph.result(number).status == GoalState.UNKNOWN and not graph.warnings
 
 
 def test_texts_that_cannot_be_said_are_reported_once_and_harm_nothing(graphs: list[Graph]) -> None:

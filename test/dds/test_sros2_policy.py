@@ -27,7 +27,7 @@ from streamingtalker_ros.robot_head import load_head
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.dds_domain import own_domain
 from support.scheduler_harness import small_talker
-from support.sros2_policy import read_policy
+from support.sros2_policy import action_names, read_policy
 from support.tts_command import command
 from support.waiting import wait_for
 
@@ -39,6 +39,7 @@ DDS_SERVICES = {
     "/talker/set_expression",
     "/talker/clear_expression",
     "/talker/gesture",
+    *action_names({"/say"}),
 }
 
 

@@ -15,10 +15,14 @@ from launch_ros.actions import Node
 from streamingtalker_ros.resources import DEMO_AUDIO
 from support.ros_graph import Graph, own_domain, wait_for
 from support.sros2_policy import AllowedNames, read_policy
+from support.tts_command import command
 
 DOMAIN = own_domain()
 NODES = {
-    "talker": {"executable": "talker", "parameters": [{"device": "cpu", "publish_vertices": True}]},
+    "talker": {
+        "executable": "talker",
+        "parameters": [{"device": "cpu", "publish_vertices": True, "tts_command": command("silent")}],
+    },
     "head_driver": {"executable": "head_driver", "parameters": [{"head": "jaw"}]},
     "face_markers": {"executable": "face_markers"},
     "audio_source": {"executable": "play", "arguments": [str(DEMO_AUDIO), "--loop"]},
@@ -31,8 +35,6 @@ CONDITIONAL = {
     "/face_vertices",  # markers: after the model of a vertex talker
     "/audio_info",  # ros-drivers' variant
     "/audio_synced_info",
-    "/say",  # with a text-to-speech command
-    "/say_state",
 }
 
 

@@ -9,6 +9,8 @@ from typing import Final
 from xml.etree import ElementTree
 
 POLICY: Final = Path(__file__).parents[2] / "config" / "sros2_policy.xml"
+_ACTION_TOPICS: Final = ("feedback", "status")
+_ACTION_SERVICES: Final = ("send_goal", "get_result", "cancel_goal")
 
 
 @dataclass
@@ -16,16 +18,14 @@ class AllowedNames:
     """Full names that the profile of a node allows.
 
     Attributes:
-        publish: Topics.
+        publish: Topics, with those of actions.
         subscribe: Topics.
-        reply: Services.
-        execute: Actions.
+        reply: Services, with those of actions.
     """
 
     publish: set[str] = field(default_factory=set)
     subscribe: set[str] = field(default_factory=set)
     reply: set[str] = field(default_factory=set)
-    execute: set[str] = field(default_factory=set)
 
 
 def read_policy() -> dict[str, AllowedNames]:
@@ -39,8 +39,20 @@ def read_policy() -> dict[str, AllowedNames]:
             for group in profile:
                 for use, qualifier in group.attrib.items():
                     assert qualifier == "ALLOW"
-                    getattr(allowed, use).update(_full_name(entry.text or "", node) for entry in group)
+                    names = {_full_name(entry.text or "", node) for entry in group}
+                    if use == "execute":
+                        allowed.publish |= action_names(names, _ACTION_TOPICS)
+                        allowed.reply |= action_names(names, _ACTION_SERVICES)
+                    else:
+                        getattr(allowed, use).update(names)
     return nodes
+
+
+def action_names(
+    actions: set[str], parts: tuple[str, ...] = (*_ACTION_TOPICS, *_ACTION_SERVICES)
+) -> set[str]:
+    """Return the names of the topics and services of actions."""
+    return {f"{action}/_action/{part}" for action in actions for part in parts}
 
 
 def _full_name(name: str, node: str) -> str:
