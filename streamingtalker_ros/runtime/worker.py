@@ -28,7 +28,8 @@ from streamingtalker_ros.process import LOGGER_NAME, FaultLog, never_raising
 from streamingtalker_ros.runtime.batch import run_batch
 from streamingtalker_ros.runtime.frames import Clock, FaceFrame, FramePublisher
 from streamingtalker_ros.runtime.parameters import TalkerParameters
-from streamingtalker_ros.runtime.session import VoiceSession
+from streamingtalker_ros.runtime.partner_input import PartnerSink
+from streamingtalker_ros.runtime.session import DialogueCallback, VoiceSession, ignore_dialogue
 from streamingtalker_ros.runtime.states import StreamState
 from streamingtalker_ros.runtime.statistics import Statistics
 
@@ -81,6 +82,7 @@ class TalkerWorker:
         clock: Time in seconds, monotonic: the time of the packets' `arrival`. A clock that does not follow
             real time, such as that of a simulation, is polled.
         retains_audio: Whether frames hold the audio that they cover.
+        on_dialogue: Receives who speaks when that changes, in the worker's thread.
 
     Raises:
         TalkerError: If the talker lacks the style or the number of steps.
@@ -94,6 +96,7 @@ class TalkerWorker:
         warn: Callable[[str], Any] | None = None,
         clock: Clock = time.monotonic,
         retains_audio: bool = False,
+        on_dialogue: DialogueCallback = ignore_dialogue,
     ) -> None:
         talker.check(parameters.style, parameters.steps)
         self.talker = talker
@@ -110,6 +113,7 @@ class TalkerWorker:
             clock=clock,
             warn=self.warn_once,
             retains_audio=retains_audio,
+            on_dialogue=on_dialogue,
         )
         self._condition = threading.Condition()
         self._wakeup = False
@@ -155,6 +159,19 @@ class TalkerWorker:
             False if it is rejected, which is counted and reported once per kind.
         """
         accepted = self.session.push(packet)
+        self._notify()
+        return accepted
+
+    def push_partner(self, packet: AudioPacket) -> bool:
+        """Queue a packet of the partner's audio; never blocks.
+
+        Args:
+            packet: Its stamp is on the clock of the audio's stamps.
+
+        Returns:
+            False if it is rejected, which is counted and reported once per kind.
+        """
+        accepted = self.session.push_partner(packet)
         self._notify()
         return accepted
 
@@ -233,11 +250,29 @@ class TalkerWorker:
 
     def statistics(self) -> dict[str, float]:
         """Return the counters of `Statistics`, latency percentiles in ms and the queued seconds."""
-        return {**self._statistics.as_dict(), "queued_seconds": round(self.queued_seconds, 3)}
+        return {
+            **self._statistics.as_dict(),
+            **self._partner_statistics(),
+            "queued_seconds": round(self.queued_seconds, 3),
+        }
+
+    def _partner_statistics(self) -> dict[str, float]:
+        """Return the counters of the partner's audio that anybody has sent."""
+        counters = self.session.partner.statistics
+        return {
+            "partner_packets": counters.packets,
+            "partner_rejected": counters.rejected,
+            "partner_late": counters.late + counters.gaps,
+        }
 
     def sender_faults(self) -> list[str]:
         """Return what is wrong with the audio's sender at present, as log messages."""
         return self.session.sender_faults.active()
+
+    @property
+    def partner_sink(self) -> PartnerSink:
+        """Where the receiver of the partner's audio puts its packets."""
+        return PartnerSink(self.push_partner, self.session.partner, self._warn_once)
 
     def report_sender_fault(self, kind: str, message: str) -> None:
         """Record that the sender of the audio makes a mistake; reported once per kind.
