@@ -55,7 +55,9 @@ class PartnerInput:
     def __init__(self, default_format: AudioFormat, warn: WarningCallback) -> None:
         self.statistics = Statistics()
         self._default_format = default_format
-        self._warn: WarningCallback = lambda kind, message: warn(f"partner_{kind}", f"partner_audio: {message}")
+        self._warn: WarningCallback = lambda kind, message: warn(
+            f"partner_{kind}", f"partner_audio: {message}"
+        )
         self._queue = BoundedAudioQueue(MAX_QUEUED_S, self.statistics, self._warn)
         self._aligner = PacketAligner(default_format, self.statistics, self._warn)
         self._pieces: deque[tuple[int, npt.NDArray[np.float32]]] = deque()  # ns of the first sample, samples
@@ -151,6 +153,9 @@ class PartnerInput:
         self._position = self._offset = 0
         self._longest_packet_s = 0.0
 
+    def _warn(self, kind: str, message: str) -> None:
+        self._warn_user(f"partner_{kind}", f"partner_audio: {message}")
+
     def _place(self, packet: AudioPacket) -> None:
         try:
             duration = self._aligner.duration(packet)
@@ -177,10 +182,11 @@ class PartnerInput:
         stamp, pcm = self._pieces[-1]
         skew = stamp + len(pcm) * _NS_PER_SAMPLE + self._offset - end
         if abs(skew) > MAX_SKEW_S * NS_PER_S:
+            side = "ahead of" if skew > 0 else "behind"
             self._warn(
                 "clock",
-                f"its stamps are {abs(skew) / NS_PER_S:.1f} s {'ahead of' if skew > 0 else 'behind'} those of "
-                "the face: it is heard as it arrives; let both senders use the same clock",
+                f"its stamps are {abs(skew) / NS_PER_S:.1f} s {side} those of the face: it is heard as it "
+                "arrives; let both senders use the same clock",
             )
             self._offset -= skew
 

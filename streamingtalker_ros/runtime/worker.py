@@ -272,7 +272,7 @@ class TalkerWorker:
     @property
     def partner_sink(self) -> PartnerSink:
         """Where the receiver of the partner's audio puts its packets."""
-        return PartnerSink(self.push_partner, self.session.partner, self._warn_once)
+        return PartnerSink(self.push_partner, self.session.partner, self.warn_once)
 
     def report_sender_fault(self, kind: str, message: str) -> None:
         """Record that the sender of the audio makes a mistake; reported once per kind.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ def test_the_dialogue_has_four_states(talker: Talker, own_voice: Samples, partne
     harness.run(14.0)
     assert states[:1] == [DialogueState.LISTENING] and states[-1] is DialogueState.IDLE
     assert DialogueState.OVERLAP in states and DialogueState.SPEAKING in states
-    assert all(a is not b for a, b in zip(states, states[1:], strict=False))
+    assert all(a is not b for a, b in itertools.pairwise(states))
 
 
 @pytest.mark.parametrize("interrupts", [True, False])
