@@ -55,9 +55,7 @@ class PartnerInput:
     def __init__(self, default_format: AudioFormat, warn: WarningCallback) -> None:
         self.statistics = Statistics()
         self._default_format = default_format
-        self._warn: WarningCallback = lambda kind, message: warn(
-            f"partner_{kind}", f"partner_audio: {message}"
-        )
+        self._warn_user = warn
         self._queue = BoundedAudioQueue(MAX_QUEUED_S, self.statistics, self._warn)
         self._aligner = PacketAligner(default_format, self.statistics, self._warn)
         self._pieces: deque[tuple[int, npt.NDArray[np.float32]]] = deque()  # ns of the first sample, samples

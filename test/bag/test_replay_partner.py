@@ -81,10 +81,11 @@ def test_a_replay_gives_the_frames_of_the_live_run(
 
 
 def test_the_delay_of_the_recorder_changes_nothing(tmp_path: Path, talker: Talker, voices: Any) -> None:
+    own, partner = voices
     rng = np.random.default_rng(0)
     results = []
     for name, delays in (("a", lambda topic: 5 * MS), ("b", lambda topic: int(rng.integers(5, 19)) * MS)):
-        source = write_bag(tmp_path / name, *voices, STAMPED, delays)
+        source = write_bag(tmp_path / name, own, partner, STAMPED, delays)
         results.append(poses(run(source, tmp_path / f"{name}_out", talker)[0].frames))
     np.testing.assert_array_equal(results[0], results[1])
 

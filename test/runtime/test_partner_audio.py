@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from streamingtalker_ros import ARKIT_NAMES, Talker
+from streamingtalker_ros import ARKIT_NAMES, Stream, Talker
 from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.conversation.turn_taking import DialogueState
 from streamingtalker_ros.runtime.partner_input import MARGIN_S, MAX_QUEUED_S
@@ -63,7 +63,7 @@ def send_partner(
 
 
 def listening(harness: SchedulerHarness) -> Any:
-    return harness.session.stream.conversation.listening  # type: ignore[attr-defined]
+    return cast(Stream, harness.session.stream).conversation.listening
 
 
 def test_a_partner_alone_starts_idle_frames_at_its_stamp(talker: Talker, partner_voice: Samples) -> None:
@@ -124,24 +124,21 @@ def test_a_frame_hears_what_ends_a_packet_and_a_margin_before_it(
 ) -> None:
     harness = SchedulerHarness(talker)
     send_partner(harness, partner_voice, packet=packet)
-    states: list[tuple[int, DialogueState]] = []
-    harness.session._on_dialogue = lambda state, stamp, interrupted: states.append((stamp, state))  # type: ignore[assignment]
     harness.run(12.0)
-    stamp, state = states[0]
+    stamp, state, _ = harness.dialogue[0]
     assert state is DialogueState.LISTENING
     onset = (stamp - S0) / 1e9 - 1.0 - packet - MARGIN_S
     assert 0.0 <= onset <= 0.6  # the recording begins with a breath
-    assert states[-1][1] is DialogueState.IDLE
+    assert harness.dialogue[-1][1] is DialogueState.IDLE
 
 
 def test_the_dialogue_has_four_states(talker: Talker, own_voice: Samples, partner_voice: Samples) -> None:
-    states: list[DialogueState] = []
     harness = SchedulerHarness(talker)
-    harness.session._on_dialogue = lambda state, stamp, interrupted: states.append(state)  # type: ignore[assignment]
     send_partner(harness, partner_voice)
     # the face begins while the partner still speaks, and goes on after it
     harness.send_realtime(np.tile(own_voice, 2), S0 + 5000 * MS, harness.now + 5.0)
     harness.run(14.0)
+    states = [state for _, state, _ in harness.dialogue]
     assert states[:1] == [DialogueState.LISTENING] and states[-1] is DialogueState.IDLE
     assert DialogueState.OVERLAP in states and DialogueState.SPEAKING in states
     assert all(a is not b for a, b in itertools.pairwise(states))
@@ -152,8 +149,6 @@ def test_a_partner_interrupts_the_face_if_it_may(
     talker: Talker, own_voice: Samples, partner_voice: Samples, interrupts: bool
 ) -> None:
     harness = SchedulerHarness(talker, interrupt_on_partner=interrupts)
-    reports: list[tuple[int, bool]] = []
-    harness.session._on_dialogue = lambda state, stamp, interrupted: reports.append((stamp, interrupted))  # type: ignore[assignment]
     harness.send(np.tile(own_voice, 2), S0)  # a sentence in one message
     send_partner(harness, partner_voice)
     harness.run(8.0)
@@ -161,10 +156,10 @@ def test_a_partner_interrupts_the_face_if_it_may(
     spoken = [frame for frame in harness.faces if frame.speaking]
     seconds = (spoken[-1].stamp - S0) / 1e9
     if interrupts:
-        (stamp,) = [stamp for stamp, interrupted in reports if interrupted]
+        (stamp,) = [stamp for stamp, _, interrupted in harness.dialogue if interrupted]
         assert 1.2 <= (stamp - S0) / 1e9 <= 4.0 and seconds <= (stamp - S0) / 1e9 + 0.1
     else:
-        assert seconds > 5.0 and not any(interrupted for _, interrupted in reports)
+        assert seconds > 5.0 and not any(interrupted for _, _, interrupted in harness.dialogue)
 
 
 def test_damaged_packets_are_rejected_with_one_sentence_each(talker: Talker, partner_voice: Samples) -> None:
