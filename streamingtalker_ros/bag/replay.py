@@ -231,7 +231,7 @@ class OfflineTalker:
             samples = len(packet.payload) // audio_format.frame_bytes
             times = self._times(packet, samples / audio_format.sample_rate, time)
             self._wait(self._partner_arrival_times.arrival(*times, self._now))
-            self._session.push_partner(dataclasses.replace(packet, arrival=self._now))
+            self._session.partner.push(dataclasses.replace(packet, arrival=self._now))
         return self._take_frames()
 
     def on_gaze_target(self, time: int, message: Any) -> None:

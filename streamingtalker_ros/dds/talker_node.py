@@ -102,7 +102,7 @@ class TalkerNode:
         )
         self._partner_audio = AudioInput(
             self.dds_node,
-            self.worker.partner_sink,
+            self.worker.partner,
             parameters.partner_audio_topic,
             parameters.partner_audio_info_topic,
             parameters.audio_format,

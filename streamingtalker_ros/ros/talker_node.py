@@ -248,7 +248,7 @@ class TalkerNode(LifecycleNode):
         self._partner_audio = audio_input.AudioInput(
             self,
             variant,
-            self._worker.partner_sink,
+            self._worker.partner,
             self._worker.clock,
             values.partner_audio_topic,
             values.partner_audio_info_topic,

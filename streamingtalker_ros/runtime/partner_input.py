@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Audio of the conversation partner between its packets and the frames that hear it.
 
-    partner = PartnerInput(parameters.partner_audio_format, warn)
-    partner.push(packet)                      # any thread
-    partner.receive()                         # the thread that drives the session
-    pcm = partner.window(frame_stamp, 640, now)  # what a frame hears, or None
+    partner = PartnerInput(parameters, warn)
+    partner.push(packet)                         # any thread
+    partner.receive()                            # the thread that drives the session
+    pcm = partner.window(frame_stamp, 640)       # what a frame hears, or None
 
 Packets are decoded and placed by their stamps as those of the face's own audio. A frame hears the audio that
 ends `delay_s` before its stamp: the longest packet and a margin, so that a packet has arrived whatever the
@@ -22,59 +22,73 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.clock import AudioClock
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
-from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
+from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.runtime.audio_queue import BoundedAudioQueue
 from streamingtalker_ros.runtime.frames import WarningCallback
 from streamingtalker_ros.runtime.packet_aligner import PacketAligner
+from streamingtalker_ros.runtime.parameters import TalkerParameters
 from streamingtalker_ros.runtime.statistics import Statistics
 
 MARGIN_S: Final = 0.08
 """s by which the network may delay a packet more than the audio of the face."""
 
-MAX_QUEUED_S: Final = 10.0
-"""s of audio that wait for their frames at most; the oldest is dropped."""
+MAX_PACKET_S: Final = 1.0
+"""s of a packet that the delay allows for; a longer one is no microphone's."""
 
-MAX_SKEW_S: Final = 2.0
-"""s between the stamps of the partner and of the frames from which on they are of two clocks."""
+MAX_AHEAD_S: Final = 2.0
+"""s by which the stamps of the partner may be ahead of those of the frames."""
+
+CLOCK_CHECK_S: Final = 1.0
+"""s of frames for which the partner's stamps have to be late or ahead to count as those of another clock."""
 
 _NS_PER_SAMPLE: Final = NS_PER_S // SAMPLE_RATE
 
 
+def _do_nothing() -> None: ...
+
+
 class PartnerInput:
-    """Queue of a partner's audio, addressed by stamps.
+    """Queue of a partner's audio, addressed by stamps; a `messaging.AudioSink`.
 
     Args:
-        default_format: Layout of the packets that do not describe theirs.
+        parameters: Format of the packets that do not describe theirs, and the seconds that may wait.
         warn: Receives what is wrong with packets.
 
     Attributes:
         statistics: Counters of the partner's packets.
+        on_packet: Called in the sender's thread when a packet has been queued.
     """
 
-    def __init__(self, default_format: AudioFormat, warn: WarningCallback) -> None:
+    def __init__(self, parameters: TalkerParameters, warn: WarningCallback) -> None:
         self.statistics = Statistics()
-        self._default_format = default_format
+        self.on_packet: Callable[[], object] = _do_nothing
+        self._default_format = parameters.audio_format
+        self._max_seconds = parameters.queue_seconds
         self._warn_user = warn
-        self._queue = BoundedAudioQueue(MAX_QUEUED_S, self.statistics, self._warn)
-        self._aligner = PacketAligner(default_format, self.statistics, self._warn)
+        self._queue = BoundedAudioQueue(self._max_seconds, self.statistics, self._warn)
+        self._aligner = PacketAligner(self._default_format, self.statistics, self._warn)
         self._pieces: deque[tuple[int, npt.NDArray[np.float32]]] = deque()  # ns of the first sample, samples
         self._clock: AudioClock | None = None
         self._position = 0  # samples of the partner's stream so far
         self._longest_packet_s = 0.0
-        self._last_arrival = 0.0  # s
         self._offset = 0  # ns added to the partner's stamps
+        self._suspect_samples = 0  # of the frames since whose beginning they have been those of another clock
+
+    # --------------------------------------------------------------------------------------------- any thread
 
     def push(self, packet: AudioPacket) -> bool:
-        """Queue a packet; returns at once, from any thread.
+        """Queue a packet; returns at once.
 
         Args:
-            packet: The packet.
+            packet: Its stamp is on the clock of the audio's stamps.
 
         Returns:
             False if it is rejected: empty, too long, or the queue is full.
         """
-        return self._queue.push(packet, packet.format or self._default_format)
+        accepted = self._queue.push(packet, packet.format or self._default_format)
+        self.on_packet()
+        return accepted
 
     def reject(self, kind: str, message: str) -> None:
         """Count and report a message that could not be converted to an AudioPacket.
@@ -90,6 +104,28 @@ class PartnerInput:
         """Duration of the packets that wait."""
         return self._queue.seconds
 
+    def interrupt(self) -> None:
+        """Do nothing: a partner who speaks instead of another one interrupts nobody."""
+
+    def report_sender_fault(self, kind: str, message: str) -> None:
+        """Report a mistake of the sender.
+
+        Args:
+            kind: Kind of the mistake.
+            message: For the user.
+        """
+        self._warn(kind, message)
+
+    def sender_faults(self) -> list[str]:
+        """Return nothing: mistakes of the partner's sender are reported once."""
+        return []
+
+    def count_other_publisher(self) -> None:
+        """Count a message of a publisher that is not followed."""
+        self.statistics.other_publishers += 1
+
+    # ------------------------------------------------------------------------------------- the driving thread
+
     @property
     def first_stamp(self) -> int | None:
         """Stamp in ns of the first sample that no frame has heard; None without audio."""
@@ -98,7 +134,7 @@ class PartnerInput:
     @property
     def delay_s(self) -> float:
         """Seconds from a sound to the stamp of the frame that hears it."""
-        return self._longest_packet_s + MARGIN_S
+        return min(self._longest_packet_s, MAX_PACKET_S) + MARGIN_S
 
     def receive(self) -> None:
         """Decode and place the packets that have arrived."""
@@ -106,16 +142,15 @@ class PartnerInput:
             packet, _ = self._queue.pop()
             if isinstance(packet, AudioPacket):
                 self._place(packet)
-        while self._pieces and self._pieces[-1][0] - self._pieces[0][0] > MAX_QUEUED_S * NS_PER_S:
+        while self._pieces and self._pieces[-1][0] - self._pieces[0][0] > self._max_seconds * NS_PER_S:
             self._pieces.popleft()
 
-    def window(self, frame_stamp: int, count: int, now: float) -> npt.NDArray[np.float32] | None:
+    def window(self, frame_stamp: int, count: int) -> npt.NDArray[np.float32] | None:
         """Return what a frame hears, and drop what was before.
 
         Args:
             frame_stamp: ns, stamp of the frame.
             count: Samples that a frame lasts.
-            now: s, the present time on the clock of the packets' arrival.
 
         Returns:
             (count,) float32 at 16 kHz, silence where no audio is; None where there is none at all.
@@ -123,8 +158,7 @@ class PartnerInput:
         if not self._pieces:
             return None
         end = frame_stamp - round(self.delay_s * NS_PER_S)
-        if now - self._last_arrival < MAX_SKEW_S:
-            self._check_skew(end)
+        self._check_clock(end, count)
         begin = end - count * _NS_PER_SAMPLE
         samples: npt.NDArray[np.float32] | None = None
         while self._pieces:
@@ -141,14 +175,18 @@ class PartnerInput:
             self._pieces.popleft()
         return samples
 
-    def clear(self) -> None:
-        """Discard all audio, and what was found out about the sender."""
+    def discard(self) -> None:
+        """Drop the audio that waits, which no frame will hear."""
+        self._pieces.clear()
+
+    def reset(self) -> None:
+        """Drop all audio, and forget the sender."""
         while self._queue:
             self._queue.pop()
         self._aligner.forget_sender()
         self._pieces.clear()
         self._clock = None
-        self._position = self._offset = 0
+        self._position = self._offset = self._suspect_samples = 0
         self._longest_packet_s = 0.0
 
     def _warn(self, kind: str, message: str) -> None:
@@ -161,7 +199,6 @@ class PartnerInput:
         except TalkerError as error:
             self._queue.reject("format", str(error), counted=True)
             return
-        self._last_arrival = max(self._last_arrival, packet.arrival)
         self._longest_packet_s = max(self._longest_packet_s, duration)
         for segment in segments:
             if segment.starts_stream or self._clock is None:
@@ -171,76 +208,24 @@ class PartnerInput:
                 self._pieces.append((segment.clock.stamp_of(self._position, SAMPLE_RATE), segment.pcm))
                 self._position += len(segment.pcm)
 
-    def _check_skew(self, end: int) -> None:
+    def _check_clock(self, end: int, count: int) -> None:
         """Follow a partner whose clock is not that of the frames.
 
         Args:
             end: ns, where the window of a frame ends.
+            count: Samples that it lasts.
         """
         stamp, pcm = self._pieces[-1]
-        skew = stamp + len(pcm) * _NS_PER_SAMPLE + self._offset - end
-        if abs(skew) > MAX_SKEW_S * NS_PER_S:
-            side = "ahead of" if skew > 0 else "behind"
-            self._warn(
-                "clock",
-                f"its stamps are {abs(skew) / NS_PER_S:.1f} s {side} those of the face: it is heard as it "
-                "arrives; let both senders use the same clock",
-            )
-            self._offset -= skew
-
-
-class PartnerSink:
-    """Receives the partner's packets for a session, in place of its own audio; see `messaging.AudioSink`.
-
-    Args:
-        push: Queues a packet, such as `TalkerWorker.push_partner`.
-        partner: Where rejected messages are counted.
-        report: Reports a mistake of the sender.
-    """
-
-    def __init__(
-        self, push: Callable[[AudioPacket], bool], partner: PartnerInput, report: WarningCallback
-    ) -> None:
-        self._push, self._partner, self._report = push, partner, report
-
-    @property
-    def queued_seconds(self) -> float:
-        """Duration of the queued audio."""
-        return self._partner.queued_seconds
-
-    def push(self, packet: AudioPacket) -> bool:
-        """Queue a packet; return whether it is accepted.
-
-        Args:
-            packet: The packet.
-        """
-        return self._push(packet)
-
-    def reject(self, kind: str, message: str) -> None:
-        """Count and report a message that cannot be used.
-
-        Args:
-            kind: Kind of the problem.
-            message: For the user.
-        """
-        self._partner.reject(kind, message)
-
-    def interrupt(self) -> None:
-        """Do nothing: another partner interrupts nobody."""
-
-    def report_sender_fault(self, kind: str, message: str) -> None:
-        """Report a mistake of the sender.
-
-        Args:
-            kind: Kind of the mistake.
-            message: For the user.
-        """
-        self._report(f"partner_{kind}", message)
-
-    def sender_faults(self) -> list[str]:
-        """Return nothing: mistakes of the partner's sender are reported once."""
-        return []
-
-    def count_other_publisher(self) -> None:
-        """Count a message of a publisher that is not followed."""
-        self._partner.statistics.other_publishers += 1
+        newest = stamp + len(pcm) * _NS_PER_SAMPLE + self._offset - end  # ns ahead of the window
+        oldest = self._pieces[0][0] + self._offset - end
+        is_late, is_ahead = newest < 0, oldest > MAX_AHEAD_S * NS_PER_S
+        self._suspect_samples = self._suspect_samples + count if is_late or is_ahead else 0
+        if self._suspect_samples < CLOCK_CHECK_S * SAMPLE_RATE:
+            return
+        self._warn(
+            "clock",
+            f"it is {abs(newest) / NS_PER_S:.1f} s too {'early' if is_ahead else 'late'} for its stamps and "
+            "is heard as it arrives: let its sender and that of the face's audio use the same clock",
+        )
+        self._offset += round(MARGIN_S * NS_PER_S) - newest
+        self._suspect_samples = 0

@@ -152,7 +152,7 @@ class VoiceSession:
         self._lookahead = round(talker.lookahead * SAMPLE_RATE)  # samples
         self._queue = BoundedAudioQueue(parameters.queue_seconds, self.statistics, warn)
         self._conversation_inputs = ConversationInputs(warn)
-        self.partner = PartnerInput(parameters.audio_format, warn)
+        self.partner = PartnerInput(parameters, warn)
         """Audio of the conversation partner."""
         self.turn_taking = TurnTaking()
         """Who speaks; for the driving thread."""
@@ -194,17 +194,6 @@ class VoiceSession:
             False if the packet is rejected: empty, too long, or the queue is full.
         """
         return self._queue.push(packet, packet.format or self.parameters.audio_format)
-
-    def push_partner(self, packet: AudioPacket) -> bool:
-        """Queue a packet of the partner's audio; returns at once.
-
-        Args:
-            packet: Its stamp is on the clock of the audio's stamps.
-
-        Returns:
-            False if it is rejected: empty, too long, or the queue is full.
-        """
-        return self.partner.push(packet)
 
     def reject(self, kind: str, message: str) -> None:
         """Count and report a message that could not be converted to an AudioPacket.
@@ -412,7 +401,7 @@ class VoiceSession:
             case SessionAction.START_IDLE:
                 self._start_idle(now)
             case SessionAction.START_LISTENING:
-                self._start_listening(now)
+                self._start_idle(now, self.partner.first_stamp or 0)
             case SessionAction.BARGE_IN:
                 self._barge_in(now)
             case SessionAction.DISCARD_STREAM:
@@ -481,7 +470,7 @@ class VoiceSession:
             self._aligner.forget_sender()
         self._output.reset()
         self._conversation_inputs.clear()
-        self.partner.clear()
+        self.partner.reset()
         self.stream.reset(self._seed)
 
     def _start_stream(self, segment: AudioSegment | None) -> None:
@@ -530,15 +519,10 @@ class VoiceSession:
         self._output.is_interrupted = True
         self._start_silence(self._timeline.position, now)
 
-    def _start_listening(self, now: float) -> None:
-        self._start_idle(now, self.partner.first_stamp or 0)
-
     def _start_idle(self, now: float, stamp: int = 0) -> None:
         self._begin_stream()
         clock = AudioClock(SAMPLE_RATE)
         clock.assign(stamp, 0)
-        if self._epoch_stamp is None:
-            self._epoch_stamp = stamp
         self._timeline.clock = clock
         self._scheduler.start(now)
         self._start_silence(0, now)
@@ -667,7 +651,7 @@ class VoiceSession:
         """
         if self._state is StreamState.WAITING:
             if self.partner.first_stamp is None or not self.parameters.idle:
-                return None, None
+                return self._pause()
             self._dispatch(SessionEvent.PARTNER_AUDIO, now=now)
         if self._state is StreamState.SPEAKING:
             return self._detect_end(now), None
@@ -677,8 +661,7 @@ class VoiceSession:
         if self._state is not StreamState.IDLE and target > timeline.closing_end:
             self._dispatch(SessionEvent.MOUTH_CLOSED, now=now)
         if self._state is StreamState.IDLE and not self.parameters.idle:
-            self._end_dialogue()
-            return None, None
+            return self._pause()
         due = 0.0
         if self._state is StreamState.IDLE or not self._policy.flushes_silence:
             due = self._scheduler.silence_time(target)
@@ -691,6 +674,12 @@ class VoiceSession:
             return due, None
         self._aligner.insert_silence(count)
         return now, self._with_arrival(timeline.consume_silence(count), None)
+
+    def _pause(self) -> tuple[None, None]:
+        """Without frames nobody is heard; returns that nothing is to be done."""
+        self.partner.discard()
+        self._end_dialogue()
+        return None, None
 
     def _detect_end(self, now: float) -> float | None:
         """End the audio if no packet arrived for too long; returns when to look again."""
@@ -755,7 +744,7 @@ class VoiceSession:
             return
         stamp = timeline.frame_stamp(timeline.published_index(frame))
         commands = self._conversation_inputs.take_due(stamp)
-        heard = self.partner.window(stamp, timeline.hop, self._clock())
+        heard = self.partner.window(stamp, timeline.hop)
         if heard is not None:
             commands.append(PartnerAudio(heard))
         for command in commands:

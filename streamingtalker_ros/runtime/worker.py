@@ -28,7 +28,7 @@ from streamingtalker_ros.process import LOGGER_NAME, FaultLog, never_raising
 from streamingtalker_ros.runtime.batch import run_batch
 from streamingtalker_ros.runtime.frames import Clock, FaceFrame, FramePublisher
 from streamingtalker_ros.runtime.parameters import TalkerParameters
-from streamingtalker_ros.runtime.partner_input import PartnerSink
+from streamingtalker_ros.runtime.partner_input import PartnerInput
 from streamingtalker_ros.runtime.session import DialogueCallback, VoiceSession, ignore_dialogue
 from streamingtalker_ros.runtime.states import StreamState
 from streamingtalker_ros.runtime.statistics import Statistics
@@ -115,6 +115,7 @@ class TalkerWorker:
             retains_audio=retains_audio,
             on_dialogue=on_dialogue,
         )
+        self.partner.on_packet = self._notify
         self._condition = threading.Condition()
         self._wakeup = False
         self._stopping = False
@@ -159,19 +160,6 @@ class TalkerWorker:
             False if it is rejected, which is counted and reported once per kind.
         """
         accepted = self.session.push(packet)
-        self._notify()
-        return accepted
-
-    def push_partner(self, packet: AudioPacket) -> bool:
-        """Queue a packet of the partner's audio; never blocks.
-
-        Args:
-            packet: Its stamp is on the clock of the audio's stamps.
-
-        Returns:
-            False if it is rejected, which is counted and reported once per kind.
-        """
-        accepted = self.session.push_partner(packet)
         self._notify()
         return accepted
 
@@ -250,19 +238,14 @@ class TalkerWorker:
 
     def statistics(self) -> dict[str, float]:
         """Return the counters of `Statistics`, latency percentiles in ms and the queued seconds."""
+        partner = self.partner.statistics
         return {
             **self._statistics.as_dict(),
-            **self._partner_statistics(),
+            "partner_packets": partner.packets,
+            "partner_rejected": partner.rejected,
+            "partner_late": partner.late,
+            "partner_gaps": partner.gaps,
             "queued_seconds": round(self.queued_seconds, 3),
-        }
-
-    def _partner_statistics(self) -> dict[str, float]:
-        """Return the counters of the partner's audio that anybody has sent."""
-        counters = self.session.partner.statistics
-        return {
-            "partner_packets": counters.packets,
-            "partner_rejected": counters.rejected,
-            "partner_late": counters.late + counters.gaps,
         }
 
     def sender_faults(self) -> list[str]:
@@ -270,9 +253,9 @@ class TalkerWorker:
         return self.session.sender_faults.active()
 
     @property
-    def partner_sink(self) -> PartnerSink:
-        """Where the receiver of the partner's audio puts its packets."""
-        return PartnerSink(self.push_partner, self.session.partner, self.warn_once)
+    def partner(self) -> PartnerInput:
+        """Receives the partner's audio."""
+        return self.session.partner
 
     def report_sender_fault(self, kind: str, message: str) -> None:
         """Record that the sender of the audio makes a mistake; reported once per kind.

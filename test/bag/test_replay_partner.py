@@ -66,7 +66,7 @@ def test_a_replay_gives_the_frames_of_the_live_run(
     for stamp, samples in to_packets(partner, start=S0 + 1000 * MS):
         at = begin + (stamp - S0) / 1e9 + 0.024
         sent = AudioPacket(samples.tobytes(), FORMAT, stamp, at)
-        harness.at(at, lambda sent=sent: harness.session.push_partner(sent))
+        harness.at(at, lambda sent=sent: harness.session.partner.push(sent))
     harness.run(9.0)
     source = write_bag(tmp_path / "in", own, partner, name, lambda topic: 5 * MS)
     replayed, warnings = run(source, tmp_path / "out", talker, seed=5, interrupt_on_partner=interrupts)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ import pytest
 from streamingtalker_ros import ARKIT_NAMES, Stream, Talker
 from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.conversation.turn_taking import DialogueState
-from streamingtalker_ros.runtime.partner_input import MARGIN_S, MAX_QUEUED_S
+from streamingtalker_ros.runtime.partner_input import MARGIN_S
 from support.scheduler_harness import FORMAT, FRAME, MS, S0, START, SchedulerHarness, weights
 from support.two_party import RATE, read_voice, to_level
 
@@ -59,7 +60,7 @@ def send_partner(
             at,
             S0 + round((at - START) * 1e9),
         )
-        harness.at(at, lambda sent=packet_of_chunk: harness.session.push_partner(sent))
+        harness.at(at, lambda sent=packet_of_chunk: harness.session.partner.push(sent))
 
 
 def listening(harness: SchedulerHarness) -> Any:
@@ -165,25 +166,53 @@ def test_a_partner_interrupts_the_face_if_it_may(
 def test_damaged_packets_are_rejected_with_one_sentence_each(talker: Talker, partner_voice: Samples) -> None:
     harness = SchedulerHarness(talker)
     session = harness.session
-    assert not session.push_partner(AudioPacket(b"", FORMAT, S0, harness.now))
-    too_long = np.zeros(round((MAX_QUEUED_S + 1) * RATE), np.int16)
-    assert not session.push_partner(AudioPacket(too_long.tobytes(), FORMAT, S0, harness.now))
+    assert not session.partner.push(AudioPacket(b"", FORMAT, S0, harness.now))
+    too_long = np.zeros(round((session.parameters.queue_seconds + 1) * RATE), np.int16)
+    assert not session.partner.push(AudioPacket(too_long.tobytes(), FORMAT, S0, harness.now))
     assert len(harness.warnings) == 2 and all("partner_audio" in text for text in harness.warnings)
     send_partner(harness, partner_voice)
     harness.run(3.0)
     assert harness.faces and session.partner.statistics.rejected == 2
 
 
-def test_a_partner_of_another_clock_is_heard_with_a_warning(
-    talker: Talker, own_voice: Samples, partner_voice: Samples
+@pytest.mark.parametrize("seconds", [-3600.0, -5.0, -1.0, -0.3, 5.0, 3600.0])
+def test_a_partner_of_another_clock_is_heard_with_one_warning(
+    talker: Talker, own_voice: Samples, partner_voice: Samples, seconds: float
 ) -> None:
     harness = SchedulerHarness(talker)
     harness.send_realtime(own_voice)
     harness.run(1.0)
-    send_partner(harness, partner_voice, stamp=S0 - 3_600_000 * MS)
+    send_partner(harness, partner_voice, stamp=S0 + round((1.0 + seconds) * 1e9))
     harness.run(11.0)
-    assert any("same clock" in text for text in harness.warnings)
-    assert listening(harness).nods > 0
+    (warning,) = harness.warnings
+    named = re.search(r"it is ([0-9.]+) s too (early|late) for .* same clock", warning)
+    assert named and float(named[1]) == pytest.approx(abs(seconds), abs=0.3)
+    assert named[2] == ("early" if seconds > 0 else "late")
+    spans = [stamp for stamp, state, _ in harness.dialogue if state is DialogueState.LISTENING]
+    assert listening(harness).nods > 0 and S0 + 3000 * MS < spans[-1] < S0 + 9500 * MS
+
+
+def test_audio_of_a_time_without_frames_is_not_heard_later(talker: Talker, partner_voice: Samples) -> None:
+    harness = SchedulerHarness(talker, idle=False)
+    send_partner(harness, partner_voice)
+    harness.run(5.0)
+    harness.session.set_parameters(harness.session.parameters.replace(idle=True))
+    harness.run(2.0)
+    assert harness.faces[0].stamp >= S0 + 4960 * MS and not harness.warnings
+
+
+@pytest.mark.parametrize("packet", [0.02, 0.2])
+def test_the_loudspeaker_in_the_partners_microphone_is_no_partner(
+    talker: Talker, partner_voice: Samples, packet: float
+) -> None:
+    harness = SchedulerHarness(talker, interrupt_on_partner=True)
+    own = partner_voice[RATE : 7 * RATE]
+    harness.send_realtime(own)
+    heard = np.concatenate([np.zeros(round(0.25 * RATE)), 0.3 * own, np.zeros(RATE)]).astype(np.int16)
+    send_partner(harness, heard, packet=packet)
+    harness.run(9.0)
+    states = {state for _, state, _ in harness.dialogue}
+    assert states == {DialogueState.IDLE, DialogueState.SPEAKING} and harness.statistics.interrupts == 0
 
 
 def test_unstamped_audio_is_heard(talker: Talker, partner_voice: Samples) -> None:

@@ -100,7 +100,7 @@ def fail_model(harness: SchedulerHarness) -> None:
 
 def send_partner(harness: SchedulerHarness) -> None:
     packet = AudioPacket(voice(0.02).tobytes(), FORMAT, LATER, harness.now)
-    harness.session.push_partner(packet)
+    harness.session.partner.push(packet)
 
 
 # public calls that raise each event
