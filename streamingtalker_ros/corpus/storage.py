@@ -30,8 +30,8 @@ from streamingtalker_ros.task_cluster import TaskFailure
 SPLITS: Final = ("train", "validation", "test")
 """Names of the splits, which are also names of folders."""
 
-LIP_MEASUREMENTS: Final = ("lip_opening", "lip_width")
-"""Curves in the NPZ file of a clip whose lips were tracked."""
+LIP_MEASUREMENTS: Final = ("lip_opening", "lip_width", "upper_lip_raise", "lower_lip_drop", "chin_drop")
+"""Curves in the NPZ file of a clip whose lips were tracked; older corpora lack some."""
 
 RULE_BASED_STYLE: Final = "teacher"
 """Speaking style of clips whose motion comes from the coarticulation model."""
@@ -106,6 +106,10 @@ class Clip:
             tracking.
         lip_width: (T,) tracked distance between the corners of the mouth, in inter-ocular distances; None
             without tracking.
+        upper_lip_raise: (T,) tracked height of the inner upper lip above that of the speaker's neutral pose,
+            in inter-ocular distances; None without tracking.
+        lower_lip_drop: (T,) likewise, depth of the inner lower lip below the neutral pose.
+        chin_drop: (T,) likewise, depth of the chin below the neutral pose.
     """
 
     pcm: npt.NDArray[np.float32]
@@ -118,6 +122,9 @@ class Clip:
     style: str = RULE_BASED_STYLE
     lip_opening: np.ndarray | None = None
     lip_width: np.ndarray | None = None
+    upper_lip_raise: np.ndarray | None = None
+    lower_lip_drop: np.ndarray | None = None
+    chin_drop: np.ndarray | None = None
 
     @classmethod
     def at_rest(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Motion curves of one clip: lip aperture and width over time, in inter-ocular distances of the face.
+"""Motion curves of one clip: lips and chin over time, in inter-ocular distances of the face.
 
 `MotionCurves.from_weights` measures ARKit weights on a rig; `reference_curves` returns the curves that a clip
 is scored against.
@@ -8,14 +8,17 @@ is scored against.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import FRAME_RATE
-from streamingtalker_ros.corpus.storage import Clip
+from streamingtalker_ros.corpus.storage import LIP_MEASUREMENTS, Clip
+from streamingtalker_ros.corpus.video.landmark_matching import TYPICAL_CHIN_FRACTIONS, chin_vertex
 from streamingtalker_ros.evaluation.inference import inter_ocular_distance, lip_aperture
 from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.face.rotation import rotation_vector_to_quaternion
 
 
 @dataclass
@@ -27,12 +30,18 @@ class MotionCurves:
         width: (T,) distance between the mouth's corners, in the same unit.
         weights: (T, 52) ARKit weights; None where only the lips are known.
         head: (T, 4) quaternions xyzw; None where unknown.
+        upper_lip_raise: (T,) height of the inner upper lip above its neutral pose; None where unknown.
+        lower_lip_drop: (T,) depth of the inner lower lip below its neutral pose; None where unknown.
+        chin_drop: (T,) depth of the chin below its neutral pose; None where unknown.
     """
 
     opening: np.ndarray
     width: np.ndarray
     weights: np.ndarray | None = None
     head: np.ndarray | None = None
+    upper_lip_raise: np.ndarray | None = None
+    lower_lip_drop: np.ndarray | None = None
+    chin_drop: np.ndarray | None = None
 
     @classmethod
     def from_weights(cls, rig: Rig, weights: npt.ArrayLike, head: np.ndarray | None = None) -> MotionCurves:
@@ -48,7 +57,17 @@ class MotionCurves:
         """
         unit = inter_ocular_distance(rig)
         weights = np.asarray(weights, np.float32)
-        return cls(lip_aperture(rig, weights) / unit, rig.lip_width(weights) / unit, weights, head)
+        upper, lower = rig.middle_lip_pairs()
+        chin = [chin_vertex(rig, fraction) for fraction in TYPICAL_CHIN_FRACTIONS]
+        return cls(
+            lip_aperture(rig, weights) / unit,
+            rig.lip_width(weights) / unit,
+            weights,
+            head,
+            rig.rise(upper, weights) / unit,
+            -rig.rise(lower, weights) / unit,
+            -rig.rise(chin, weights) / unit,
+        )
 
     def select(self, frames: npt.NDArray[np.intp]) -> MotionCurves:
         """Return the curves at some frame indices.
@@ -59,12 +78,10 @@ class MotionCurves:
         Returns:
             The curves of N frames; curves that are None remain None.
         """
-        return MotionCurves(
-            self.opening[frames],
-            self.width[frames],
-            None if self.weights is None else self.weights[frames],
-            None if self.head is None else self.head[frames],
-        )
+        selected: dict[str, Any] = {
+            name: None if curve is None else curve[frames] for name, curve in vars(self).items()
+        }
+        return MotionCurves(**selected)
 
 
 def reference_curves(rig: Rig, clip: Clip) -> MotionCurves:
@@ -75,17 +92,22 @@ def reference_curves(rig: Rig, clip: Clip) -> MotionCurves:
         clip: a clip of a corpus.
 
     Returns:
-        Tracked lips where the clip has them, else the lips of its weights on the rig; always with the clip's
-        weights.
+        Tracked lips and chin where the clip has them, else those of its weights on the rig; always with the
+        clip's weights and head rotation.
     """
-    curves = MotionCurves.from_weights(rig, clip.weights)
+    head = np.stack([rotation_vector_to_quaternion(rotation) for rotation in clip.head])
+    curves = MotionCurves.from_weights(rig, clip.weights, head)
     if clip.lip_opening is not None:
-        curves.opening = np.maximum(_interpolate_lost_frames(clip.lip_opening), 0.0)
-        curves.width = (
-            _interpolate_lost_frames(clip.lip_width)
-            if clip.lip_width is not None
-            else np.full(len(curves.opening), np.nan)
-        )
+        tracked = {
+            name: _interpolate_lost_frames(getattr(clip, name))
+            for name in LIP_MEASUREMENTS
+            if getattr(clip, name) is not None
+        }
+        curves.opening = np.maximum(tracked["lip_opening"], 0.0)
+        curves.width = tracked.get("lip_width", np.full(len(curves.opening), np.nan))
+        curves.upper_lip_raise = tracked.get("upper_lip_raise")
+        curves.lower_lip_drop = tracked.get("lower_lip_drop")
+        curves.chin_drop = tracked.get("chin_drop")
     return curves
 
 

@@ -166,14 +166,37 @@ class Rig:
             )
         return vertices
 
-    @functools.cached_property
-    def _lip_gap(self) -> tuple[float, npt.NDArray[np.float32]]:
+    def middle_lip_pairs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The paired landmarks in the middle of the inner lips, between which the lip gap is measured.
+
+        Returns:
+            Vertices of the upper and of the lower lip, (n,) each.
+
+        Raises:
+            TalkerError: If the rig lacks the landmarks of the inner lips.
+        """
         upper, lower = self.landmark("inner_lip_upper"), self.landmark("inner_lip_lower")
         middle = slice(len(upper) // 2 - len(upper) // 6, len(upper) - len(upper) // 2 + len(upper) // 6)
-        upper, lower = upper[middle], lower[middle]
+        return upper[middle], lower[middle]
+
+    @functools.cached_property
+    def _lip_gap(self) -> tuple[float, npt.NDArray[np.float32]]:
+        upper, lower = self.middle_lip_pairs()
         z, dz = self.vertices[:, 2].astype(np.float64), self.deltas[:, :, 2].astype(np.float64)
         bias = (z[upper] - z[lower]).mean()
         return float(bias), (dz[:, upper] - dz[:, lower]).mean(axis=1).astype(np.float32)
+
+    def rise(self, vertices: npt.ArrayLike, weights: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Mean vertical displacement of some vertices from the template.
+
+        Args:
+            vertices: (n,) indices.
+            weights: (…, S), 0..1.
+
+        Returns:
+            (…) metres, positive upwards.
+        """
+        return self._validate(weights) @ self.deltas[:, np.asarray(vertices), 2].mean(axis=1)
 
     def lip_gap_map(self) -> tuple[float, npt.NDArray[np.float32]]:
         """Coefficients of the lip gap, which is linear in the weights: lip_gap = bias + weights @ row.

@@ -25,7 +25,7 @@ def clip() -> storage.Clip:
     pcm = (rng.integers(-3000, 3000, 64000) / 32768).astype(np.float32)
     weights = rng.random((100, 52)).astype(np.float16).astype(np.float32)
     head = rng.normal(0, 0.1, (100, 3)).astype(np.float32)
-    opening, width = rng.random((2, 100)).astype(np.float32)
+    curves = rng.random((len(storage.LIP_MEASUREMENTS), 100)).astype(np.float32)
     return storage.Clip(
         pcm,
         weights,
@@ -35,8 +35,7 @@ def clip() -> storage.Clip:
         "validation",
         "clip_0",
         "calm",
-        lip_opening=opening,
-        lip_width=width,
+        **dict(zip(storage.LIP_MEASUREMENTS, curves, strict=True)),
     )
 
 
@@ -46,7 +45,7 @@ def test_a_clip_loads_as_it_was_saved(clip: storage.Clip, tmp_path: Path) -> Non
     assert storage.minutes_by_split([entry]) == {"train": 0.0, "validation": 0.07, "test": 0.0}
     assert storage.load_corpus(tmp_path, "train") == []
     (loaded,) = storage.load_corpus(tmp_path, "validation")
-    for name in ("pcm", "weights", "head", "lip_opening", "lip_width"):
+    for name in ("pcm", "weights", "head", *storage.LIP_MEASUREMENTS):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(clip, name))
     assert (loaded.phones, loaded.voice, loaded.split, loaded.name, loaded.style) == (
         clip.phones,
@@ -58,10 +57,20 @@ def test_a_clip_loads_as_it_was_saved(clip: storage.Clip, tmp_path: Path) -> Non
 
 
 def test_a_clip_without_tracked_lips_has_no_lip_measurements(clip: storage.Clip, tmp_path: Path) -> None:
-    entry = storage.save_clip(tmp_path, replace(clip, lip_opening=None, lip_width=None))
+    entry = storage.save_clip(tmp_path, replace(clip, **dict.fromkeys(storage.LIP_MEASUREMENTS)))
     storage.write_index(tmp_path, {"clips": [entry]})
     (loaded,) = storage.load_corpus(tmp_path)
-    assert loaded.lip_opening is None and loaded.lip_width is None
+    assert all(getattr(loaded, name) is None for name in storage.LIP_MEASUREMENTS)
+
+
+def test_a_clip_of_an_older_version_loads_with_the_measurements_it_has(
+    clip: storage.Clip, tmp_path: Path
+) -> None:
+    old = replace(clip, upper_lip_raise=None, lower_lip_drop=None, chin_drop=None)
+    storage.write_index(tmp_path, {"clips": [storage.save_clip(tmp_path, old)]})
+    (loaded,) = storage.load_corpus(tmp_path)
+    np.testing.assert_array_equal(loaded.lip_width, clip.lip_width)
+    assert loaded.upper_lip_raise is None and loaded.chin_drop is None
 
 
 def test_a_clip_at_rest_has_one_motion_frame_per_hop() -> None:

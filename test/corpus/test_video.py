@@ -19,7 +19,7 @@ import pytest
 import soundfile
 
 from streamingtalker_ros.corpus.av_sync import estimate_lag
-from streamingtalker_ros.corpus.storage import load_corpus, read_index
+from streamingtalker_ros.corpus.storage import LIP_MEASUREMENTS, load_corpus, read_index
 from streamingtalker_ros.corpus.video import tracking, transcript
 from streamingtalker_ros.corpus.video.blendshape_solver import match_lips, solve_weights
 from streamingtalker_ros.corpus.video.clips import extract_audio, resample_face, split_track
@@ -40,8 +40,10 @@ from streamingtalker_ros.corpus.video.neutral_pose import (
     estimate_neutral_pose,
     measure_lip_gap,
     measure_lip_width,
+    measure_lips,
 )
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.evaluation.motion_curves import MotionCurves
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.rendering.video import write_mp4
@@ -106,6 +108,15 @@ def test_the_lips_of_the_rig_have_the_tracked_gap_and_width(filmed: FilmedClip) 
     assert RIG.lip_gap(filmed.solved)[is_open] == pytest.approx(INTEROCULAR * gap[is_open], abs=2e-5)
     relative_width = RIG.lip_width(filmed.solved) / MOUTH_WIDTH
     assert relative_width == pytest.approx(width / filmed.neutral.lip_width, abs=1e-3)
+
+
+def test_lips_and_chin_are_measured_alike_on_landmarks_and_on_the_rig(filmed: FilmedClip) -> None:
+    tracked = measure_lips(filmed.face.points, filmed.neutral)
+    posed = MotionCurves.from_weights(RIG, filmed.weights)
+    for name in ("upper_lip_raise", "lower_lip_drop", "chin_drop"):
+        curve = getattr(posed, name)
+        assert np.ptp(curve) > 0.01, name
+        assert np.abs(tracked[name] - curve).max() < 0.1 * np.ptp(curve), name
 
 
 def test_contact_stays_contact_under_noise() -> None:
@@ -318,7 +329,8 @@ def test_tracks_from_another_machine_become_a_corpus(built: BuiltCorpus) -> None
     assert splits == {"take0": "train", "take1": "train", "take2": "test", "take3": "train"}
     for clip in load_corpus(built.folder):
         assert clip.style == clip.voice == "me"
-        assert clip.lip_opening is not None and clip.lip_width is not None
+        assert all(np.ptp(getattr(clip, name)) > 0.01 for name in LIP_MEASUREMENTS)
+        assert clip.lip_opening is not None
         assert len(clip.pcm) == 640 * len(clip.weights) == 640 * len(clip.head) == 640 * len(clip.lip_opening)
         gap = RIG.lip_gap(clip.weights)
         assert np.corrcoef(gap, clip.lip_opening)[0, 1] > 0.99

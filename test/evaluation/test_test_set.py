@@ -266,6 +266,14 @@ def test_invalid_motion_files_are_rejected_in_one_line(
         external_motion.read_motion_folder(rig, tmp_path)
 
 
+def test_raise_and_drop_of_the_lips_add_up_to_their_gap(rig: Rig) -> None:
+    weights = np.random.default_rng(0).uniform(0, 0.3, (20, 52))
+    curves = MotionCurves.from_weights(rig, weights)
+    assert curves.upper_lip_raise is not None and curves.lower_lip_drop is not None
+    above_rest = (rig.lip_gap(weights) - rig.lip_gap(np.zeros(52))) / inter_ocular_distance(rig)
+    assert curves.upper_lip_raise + curves.lower_lip_drop == pytest.approx(above_rest, abs=1e-5)
+
+
 def test_curves_are_in_inter_ocular_distances(rig: Rig) -> None:
     assert 0.05 < inter_ocular_distance(rig) < 0.08
     weights = np.zeros((1, 52))

@@ -7,9 +7,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from streamingtalker_ros.corpus.video.head_pose import IMAGE_TO_HEAD_AXES, MIRROR_PAIRS
-from streamingtalker_ros.corpus.video.landmark_matching import CHIN_LANDMARKS, chin_vertex
+from streamingtalker_ros.corpus.video.landmark_matching import chin_vertex
 from streamingtalker_ros.corpus.video.landmarks import (
     BROWS,
+    CHIN_LANDMARKS,
     CHIN_TIP,
     EYE_CORNERS,
     INNER_LOWER,

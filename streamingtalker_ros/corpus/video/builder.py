@@ -24,6 +24,7 @@ from streamingtalker_ros import __version__
 from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
 from streamingtalker_ros.corpus.av_sync import estimate_lag
 from streamingtalker_ros.corpus.storage import (
+    LIP_MEASUREMENTS,
     Clip,
     Index,
     minutes_by_split,
@@ -43,12 +44,7 @@ from streamingtalker_ros.corpus.video.clips import (
 from streamingtalker_ros.corpus.video.head_pose import mean_rigid_face, relative_rotation, stabilize
 from streamingtalker_ros.corpus.video.landmark_matching import match_landmarks
 from streamingtalker_ros.corpus.video.landmarks import LandmarkTrack
-from streamingtalker_ros.corpus.video.neutral_pose import (
-    NeutralPose,
-    estimate_neutral_pose,
-    measure_lip_gap,
-    measure_lip_width,
-)
+from streamingtalker_ros.corpus.video.neutral_pose import NeutralPose, estimate_neutral_pose, measure_lips
 from streamingtalker_ros.corpus.video.transcript import crop_phones, label_phones
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.rig import Rig
@@ -345,6 +341,7 @@ def _solve_video(job: _SolveJob) -> list[Index]:
         job.speaker,
         job.split,
         job.previews,
+        list(LIP_MEASUREMENTS),
     ]
     part = read_part(job.folder, job.name, state)
     if part is not None:
@@ -359,7 +356,7 @@ def _solve_video(job: _SolveJob) -> list[Index]:
     entries = []
     for k, span in enumerate(spans):
         clip_face = resample_face(face, span)
-        lip_opening = measure_lip_gap(clip_face.points).astype(np.float32)
+        lips = measure_lips(clip_face.points, neutral)
         clip = Clip(
             extract_audio(pcm, span),
             solve_weights(clip_face, neutral, basis),
@@ -369,8 +366,7 @@ def _solve_video(job: _SolveJob) -> list[Index]:
             job.split,
             job.name if len(spans) == 1 else f"{job.name}_{k:02d}",
             job.speaker,
-            lip_opening,
-            measure_lip_width(clip_face.points).astype(np.float32),
+            **lips,
         )
         entries.append(
             save_clip(
@@ -380,7 +376,7 @@ def _solve_video(job: _SolveJob) -> list[Index]:
                 text=text,
                 phone_source=phone_source,
                 start_s=span[0] / FRAME_RATE,
-                av_lag_s=round(estimate_lag(np.maximum(lip_opening, 0.0), clip.pcm)[0], 4),
+                av_lag_s=round(estimate_lag(np.maximum(lips["lip_opening"], 0.0), clip.pcm)[0], 4),
             )
         )
         if job.previews:

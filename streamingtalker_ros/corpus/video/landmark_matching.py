@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from streamingtalker_ros.corpus.video.landmarks import (
+    CHIN_LANDMARKS,
     CHIN_TIP,
     INNER_LOWER,
     INNER_UPPER,
@@ -37,8 +38,8 @@ LIP_LINES: Final = (
 UPPER_LIP_BORDER: Final = 0
 """Landmark at the middle of the upper lip's border."""
 
-CHIN_LANDMARKS: Final = (199, 175)
-"""Front of the chin, and nearer its tip."""
+TYPICAL_CHIN_FRACTIONS: Final = (0.78, 0.91)
+"""Heights of `CHIN_LANDMARKS` as `chin_vertex` takes them, in people."""
 
 MOUTH_SHAPES: Final = tuple(name for name in ARKIT_NAMES if name.startswith(("jaw", "mouth")))
 """ARKit shapes that the solver fits to the lips and the chin."""

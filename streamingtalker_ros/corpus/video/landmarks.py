@@ -53,6 +53,9 @@ BROWS: Final[dict[Side, tuple[int, ...]]] = {
 }
 """Lower edge of each brow, inner end first."""
 
+CHIN_LANDMARKS: Final = (199, 175)
+"""Front of the chin, and nearer its tip."""
+
 CHIN_TIP: Final = 152
 
 # fmt: off

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.corpus.loudness import loudness_db
+from streamingtalker_ros.corpus.storage import LIP_MEASUREMENTS
 from streamingtalker_ros.corpus.video.head_pose import StabilizedFace
 from streamingtalker_ros.corpus.video.landmarks import (
+    CHIN_LANDMARKS,
     EYE_CORNERS,
     INNER_LOWER,
     INNER_UPPER,
@@ -96,6 +99,30 @@ def measure_lip_width(points: np.ndarray) -> np.ndarray:
     """
     left, right = MOUTH_CORNERS
     return np.linalg.norm(points[..., left, :] - points[..., right, :], axis=-1)
+
+
+def measure_lips(points: np.ndarray, neutral: NeutralPose) -> dict[str, npt.NDArray[np.float32]]:
+    """Measure lips and chin.
+
+    Args:
+        points: (T, 478, 3) stabilized landmarks.
+        neutral: neutral pose of the speaker.
+
+    Returns:
+        `LIP_MEASUREMENTS`, (T,) each, in inter-ocular distances.
+    """
+
+    def rise(landmarks: tuple[int, ...]) -> np.ndarray:
+        return (points[:, landmarks, 2] - neutral.points[landmarks, 2]).mean(axis=1)
+
+    curves = (
+        measure_lip_gap(points),
+        measure_lip_width(points),
+        rise(INNER_UPPER[MIDDLE_PAIRS]),
+        -rise(INNER_LOWER[MIDDLE_PAIRS]),
+        -rise(CHIN_LANDMARKS),
+    )
+    return {name: curve.astype(np.float32) for name, curve in zip(LIP_MEASUREMENTS, curves, strict=True)}
 
 
 def measure_eye_openness(points: np.ndarray, side: Side) -> np.ndarray:
