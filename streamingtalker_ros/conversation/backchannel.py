@@ -11,12 +11,12 @@ chance thin it out.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
-
-import numpy as np
 
 from streamingtalker_ros.conversation.prosody import BLOCK_S, PITCH_RANGE_HZ, ProsodyBlocks
 from streamingtalker_ros.conversation.voice_activity import VoiceActivityDetector
@@ -79,14 +79,13 @@ class PitchPercentile:
     """Percentile of a voice's pitch, over a histogram that forgets slowly."""
 
     def __init__(self) -> None:
-        octaves = np.log2(PITCH_RANGE_HZ[1] / PITCH_RANGE_HZ[0])
-        self._counts = np.zeros(int(np.ceil(octaves * _BINS_PER_OCTAVE)) + 1)
         self._growth = 2.0 ** (1.0 / _HALF_LIFE_BLOCKS)  # newer pitch weighs more than what was before
         self.reset()
 
     def reset(self) -> None:
         """Forget the voice."""
-        self._counts[:] = 0.0
+        octaves = math.log2(PITCH_RANGE_HZ[1] / PITCH_RANGE_HZ[0])
+        self._counts = [0.0] * (math.ceil(octaves * _BINS_PER_OCTAVE) + 1)
         self._weight = 1.0
         self._blocks = 0
 
@@ -100,7 +99,7 @@ class PitchPercentile:
         self._counts[min(max(position, 0), len(self._counts) - 1)] += self._weight
         self._weight *= self._growth
         if self._weight > _MAX_WEIGHT:
-            self._counts /= self._weight
+            self._counts = [count / self._weight for count in self._counts]
             self._weight = 1.0
         self._blocks += 1
 
@@ -112,8 +111,8 @@ class PitchPercentile:
         """
         if self._blocks < _MIN_PITCH_BLOCKS:
             return 0.0
-        totals = self._counts.cumsum()
-        position = int(totals.searchsorted(0.01 * percent * totals[-1]))
+        totals = list(itertools.accumulate(self._counts))
+        position = bisect.bisect_left(totals, 0.01 * percent * totals[-1])
         return PITCH_RANGE_HZ[0] * 2.0 ** (position / _BINS_PER_OCTAVE)
 
 
@@ -153,7 +152,7 @@ class CueDetector:
             The cues that they complete.
         """
         cues: list[Cue] = []
-        for pitch_hz, power_db in zip(blocks.pitch_hz.tolist(), blocks.power_db.tolist(), strict=True):
+        for pitch_hz, power_db in zip(blocks.pitch_hz, blocks.power_db, strict=True):
             if self._blocks % _PERCENTILE_BLOCKS == 0:
                 self._low_hz = self._percentile.value(LOW_PITCH_PERCENTILE)
             is_voice = self.voice.update(pitch_hz, power_db)

@@ -12,6 +12,7 @@ syllable is heard.
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,6 +59,10 @@ _BROWS: Final = (
 )
 
 
+_Angles = tuple[float, float, float]
+_NO_TURN: Final[_Angles] = (0.0, 0.0, 0.0)
+
+
 @dataclass
 class _Beat:
     """A movement up to a peak and back.
@@ -67,7 +72,7 @@ class _Beat:
         attack_s: Duration of the movement to the peak.
         hold_s: How long the peak lasts.
         release_s: Duration of the way back.
-        direction: Of a nod: roll and yaw per unit of pitch.
+        direction: Of a nod: roll, pitch and yaw per degree.
         sides: Of brows: factors on the middle, the left and the right one.
         frames: Since it began.
     """
@@ -76,7 +81,7 @@ class _Beat:
     attack_s: float
     hold_s: float
     release_s: float
-    direction: tuple[float, float] = (0.0, 0.0)
+    direction: _Angles = (0.0, 1.0, 0.0)
     sides: tuple[float, float, float] = (1.0, 1.0, 1.0)
     frames: int = 0
 
@@ -98,22 +103,26 @@ class VoiceStatistics:
 
     def reset(self) -> None:
         """Forget the voice."""
-        self._mean: npt.NDArray[np.float64] | None = None
-        self._variance = np.square(_SPREADS)
+        self._means: list[float] | None = None
+        self._variances = [spread * spread for spread in _SPREADS]
 
-    def normalize(self, values: npt.NDArray[np.float64], seconds: float) -> npt.NDArray[np.float64]:
+    def normalize(self, values: tuple[float, float], seconds: float) -> list[float]:
         """Return values in units of the voice's variation, and adapt to them.
 
         Args:
-            values: (2,) semitones and dB.
+            values: Semitones and dB.
             seconds: How long they lasted.
         """
-        mean = values if self._mean is None else self._mean
-        offset = values - mean
+        if self._means is None:
+            self._means = list(values)
         rate = 1.0 - math.exp(-seconds / _ADAPTATION_S)
-        self._mean = mean + rate * offset
-        self._variance = self._variance + rate * (np.square(offset) - self._variance)
-        return offset / np.maximum(np.sqrt(self._variance), _MIN_SPREADS)
+        result: list[float] = []
+        for i, (value, min_spread) in enumerate(zip(values, _MIN_SPREADS, strict=True)):
+            offset = value - self._means[i]
+            self._means[i] += rate * offset
+            self._variances[i] += rate * (offset * offset - self._variances[i])
+            result.append(offset / max(math.sqrt(self._variances[i]), min_spread))
+        return result
 
 
 class BeatGenerator:
@@ -134,17 +143,15 @@ class BeatGenerator:
         self._brows: list[_Beat] = []
         self._since_accent_s = self._phrase_s = 0.0
         self._pause_s = 1e9
-        self._posture = self._posture_start = self._posture_target = np.zeros(3)
+        self._posture = self._posture_start = self._posture_target = _NO_TURN
         self._posture_s = _POSTURE_S
 
     @property
     def is_at_rest(self) -> bool:
         """Whether nothing moves, so that a generator without liveliness need not be stepped."""
-        return not (self._nods or self._brows or self._posture.any() or abs(self._pitch) > 0.0)
+        return not (self._nods or self._brows or any(self._posture) or abs(self._pitch) > 0.0)
 
-    def step(
-        self, context: FrameContext, weights: npt.NDArray[np.float32], liveliness: float
-    ) -> npt.NDArray[np.float64]:
+    def step(self, context: FrameContext, weights: npt.NDArray[np.float32], liveliness: float) -> _Angles:
         """Process the newest hop and move the brows of one frame.
 
         Args:
@@ -153,18 +160,17 @@ class BeatGenerator:
             liveliness: 0..1.
 
         Returns:
-            (3,) roll, pitch and yaw in degrees to add to the head.
+            Roll, pitch and yaw in degrees to add to the head.
         """
         hop_s = 1.0 / context.frame_rate
         is_accent, pitch = self._listen(context.hop, hop_s)
         amount = liveliness * context.modulation.expressiveness
-        draws = context.draw_uniform(Purpose.GESTURES, 12)
         if amount > 0.0:
             if is_accent and context.speaking:
-                self._accent(draws, amount)
-            self._follow_phrases(context.speaking, draws, amount, hop_s)
-        elif self._posture_target.any():
-            self._set_posture(np.zeros(3))
+                self._accent(context, amount)
+            self._follow_phrases(context, amount, hop_s)
+        elif any(self._posture_target):
+            self._set_posture(_NO_TURN)
         rate = hop_s / (hop_s + _PITCH_SMOOTHING_S)
         self._pitch += rate * (pitch * amount * context.speaking - self._pitch)
         if amount == 0.0 and abs(self._pitch) < 1e-3:
@@ -174,13 +180,13 @@ class BeatGenerator:
     def _listen(self, hop: npt.NDArray[np.float32], hop_s: float) -> tuple[bool, float]:
         """Return whether the hop before this one was an accent, and the pitch of this one, normalized."""
         blocks = self._prosody.update(hop)
-        voiced = blocks.pitch_hz > 0.0
+        pairs = zip(blocks.pitch_hz, blocks.power_db, strict=True)
+        voiced = [(12.0 * math.log2(pitch_hz), power_db) for pitch_hz, power_db in pairs if pitch_hz > 0.0]
         prominence, pitch = -9.0, 0.0
-        if voiced.sum() >= 2:
-            semitones = 12.0 * np.log2(blocks.pitch_hz[voiced])
-            level = blocks.power_db[voiced]
-            values = np.array([np.median(semitones), level.max()])
-            pitch, power = self._voice.normalize(values, hop_s).clip(-2.5, 2.5).tolist()
+        if len(voiced) >= 2:
+            semitones, levels = zip(*voiced, strict=True)
+            normalized = self._voice.normalize((statistics.median(semitones), max(levels)), hop_s)
+            pitch, power = (min(max(value, -2.5), 2.5) for value in normalized)
             prominence = 0.5 * (pitch + power)
         before, last = self._prominence
         self._prominence = [last, prominence]
@@ -195,51 +201,56 @@ class BeatGenerator:
             self._since_accent_s = 0.0
         return is_accent, pitch
 
-    def _accent(self, draws: npt.NDArray[np.float64], amount: float) -> None:
+    def _accent(self, context: FrameContext, amount: float) -> None:
+        draws = _draw(context)
         if draws[0] < NOD_PROBABILITY:
             self._nod(_between(NOD_AMPLITUDE_DEG, draws[1]) * amount, draws[6:8])
         if draws[2] < BROW_PROBABILITY and len(self._brows) < _MAX_BEATS:
-            sides = (1.0, 0.85 + 0.3 * float(draws[4]), 0.85 + 0.3 * float(draws[5]))
+            sides = (1.0, 0.85 + 0.3 * draws[4], 0.85 + 0.3 * draws[5])
             size = _between(BROW_WEIGHT, draws[3]) * amount
             self._brows.append(_Beat(size, _BROW_ATTACK_S, _BROW_HOLD_S, _BROW_RELEASE_S, sides=sides))
 
-    def _nod(self, amplitude_deg: float, draws: npt.NDArray[np.float64]) -> None:
+    def _nod(self, amplitude_deg: float, draws: list[float]) -> None:
         if len(self._nods) < _MAX_BEATS:
             attack = _ATTACK_S + _ATTACK_S_PER_DEG * amplitude_deg
-            roll, yaw = (np.array(NOD_SLANT) * (2.0 * draws - 1.0)).tolist()
-            self._nods.append(_Beat(amplitude_deg, attack, 0.0, _RELEASE_S, (roll, yaw)))
+            roll, yaw = (limit * (2.0 * draw - 1.0) for limit, draw in zip(NOD_SLANT, draws, strict=True))
+            self._nods.append(_Beat(amplitude_deg, attack, 0.0, _RELEASE_S, (roll, 1.0, yaw)))
 
-    def _follow_phrases(
-        self, speaking: bool, draws: npt.NDArray[np.float64], amount: float, hop_s: float
-    ) -> None:
-        if speaking:
+    def _follow_phrases(self, context: FrameContext, amount: float, hop_s: float) -> None:
+        if context.speaking:
             if self._pause_s >= MIN_PAUSE_S:  # a phrase begins
                 self._phrase_s = 0.0
-                self._set_posture(amount * np.array(POSTURE_DEG) * (2.0 * draws[6:9] - 1.0))
+                draws = _draw(context)[6:9]
+                roll, pitch, yaw = (
+                    amount * limit * (2.0 * draw - 1.0)
+                    for limit, draw in zip(POSTURE_DEG, draws, strict=True)
+                )
+                self._set_posture((roll, pitch, yaw))
             self._pause_s = 0.0
             self._phrase_s += hop_s
             return
         was_pause, self._pause_s = self._pause_s, self._pause_s + hop_s
         phrase_ends = was_pause < MIN_PAUSE_S <= self._pause_s and self._phrase_s >= MIN_PHRASE_S
-        if phrase_ends and draws[9] < PHRASE_END_PROBABILITY:
-            self._nod(_between(PHRASE_END_AMPLITUDE_DEG, draws[10]) * amount, draws[6:8])
+        if phrase_ends:
+            draws = _draw(context)
+            if draws[9] < PHRASE_END_PROBABILITY:
+                self._nod(_between(PHRASE_END_AMPLITUDE_DEG, draws[10]) * amount, draws[6:8])
         if was_pause < REST_PAUSE_S <= self._pause_s:
-            self._set_posture(np.zeros(3))
+            self._set_posture(_NO_TURN)
 
-    def _set_posture(self, target: npt.NDArray[np.float64]) -> None:
+    def _set_posture(self, target: _Angles) -> None:
         self._posture_start, self._posture_target, self._posture_s = self._posture, target, 0.0
 
-    def _move(self, weights: npt.NDArray[np.float32], frame_rate: float) -> npt.NDArray[np.float64]:
-        """Advance all movements by one frame; returns the head's angles (3,) in degrees."""
+    def _move(self, weights: npt.NDArray[np.float32], frame_rate: float) -> _Angles:
+        """Advance all movements by one frame; returns the head's angles in degrees."""
         if self._posture_s < _POSTURE_S:
             self._posture_s += 1.0 / frame_rate
             fraction = smooth_step(self._posture_s / _POSTURE_S)
-            self._posture = self._posture_start + fraction * (self._posture_target - self._posture_start)
-        angles = self._posture.copy()
-        angles[1] -= PITCH_GAIN_DEG * self._pitch
+            kept = _add(_NO_TURN, self._posture_start, 1.0 - fraction)
+            self._posture = _add(kept, self._posture_target, fraction)
+        angles = _add(self._posture, (0.0, -PITCH_GAIN_DEG, 0.0), self._pitch)
         for nod in self._nods:
-            angle = nod.advance(frame_rate)
-            angles += angle * np.array([nod.direction[0], 1.0, nod.direction[1]])
+            angles = _add(angles, nod.direction, nod.advance(frame_rate))
         for brow in self._brows:
             raised = brow.advance(frame_rate)
             for shape, side, factor in _BROWS:
@@ -250,4 +261,14 @@ class BeatGenerator:
 
 
 def _between(limits: tuple[float, float], fraction: float) -> float:
-    return limits[0] + (limits[1] - limits[0]) * float(fraction)
+    return limits[0] + (limits[1] - limits[0]) * fraction
+
+
+def _add(first: _Angles, second: _Angles, factor: float) -> _Angles:
+    """Return first + factor · second."""
+    return first[0] + factor * second[0], first[1] + factor * second[1], first[2] + factor * second[2]
+
+
+def _draw(context: FrameContext) -> list[float]:
+    """Return the uniform numbers of a frame."""
+    return context.draw_uniform(Purpose.GESTURES, 12).tolist()

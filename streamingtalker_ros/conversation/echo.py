@@ -37,7 +37,6 @@ _LAGS: Final = round(MAX_ECHO_DELAY_S / BLOCK_S)
 _RANGE_DB: Final = 30.0  # below its peak an envelope is noise
 _MIN_DEVIATION_DB: Final = 3.0  # of an envelope; a steadier one tells nothing
 _BANDS: Final = len(BAND_EDGES_HZ) - 1
-_INDEX: Final = np.arange(_LAGS)[:, None] + np.arange(_WINDOW)
 _MEMORY_S: Final = (_WINDOW + _LAGS) * BLOCK_S
 _BINS: Final = np.array([round(edge * BLOCK_SAMPLES / SAMPLE_RATE) for edge in BAND_EDGES_HZ])
 _MIN_POWER: Final = 10.0 ** (0.1 * SILENCE_DB)
@@ -74,8 +73,10 @@ class EchoGuard:
         if self._silent_s > _MEMORY_S:  # no echo is possible: nothing is computed
             self._partner[:] = SILENCE_DB
             return False
-        _shift(self._own, _band_envelopes(own))
-        _shift(self._partner, _band_envelopes(partner))
+        own_blocks, partner_blocks = _to_blocks(own), _to_blocks(partner)
+        envelopes = _band_envelopes(np.concatenate((own_blocks, partner_blocks)))
+        _shift(self._own, envelopes[: len(own_blocks)])
+        _shift(self._partner, envelopes[len(own_blocks) :])
         self._since_echo_s += len(own) / SAMPLE_RATE
         if is_voice and self._correlation() >= MIN_CORRELATION:
             self._since_echo_s = 0.0
@@ -85,19 +86,29 @@ class EchoGuard:
         """Return the greatest correlation coefficient of the envelopes at any delay."""
         own = np.maximum(self._own, self._own.max(axis=0) - _RANGE_DB)
         partner = np.maximum(self._partner, self._partner.max(axis=0) - _RANGE_DB)
-        partner = partner - partner.mean(axis=0)
-        windows = own[_INDEX]  # (lags, blocks, bands)
-        windows -= windows.mean(axis=1, keepdims=True)
-        flat = windows.reshape(_LAGS, -1)
-        least = _MIN_DEVIATION_DB * flat.shape[1] ** 0.5
-        partner_norm = max(float(np.sqrt((partner * partner).sum())), least)
-        own_norms = np.maximum(np.sqrt(np.einsum("ij,ij->i", flat, flat)), least)
-        return float((flat @ partner.ravel() / (own_norms * partner_norm)).max())
+        partner -= np.add.reduce(partner, axis=0) / _WINDOW
+        products = np.correlate(own.ravel(), partner.ravel(), "valid")[::_BANDS]  # at each delay
+        sums, squares = _window_sums(own), _window_sums(own * own)
+        own_powers = np.add.reduce(squares - sums * sums / _WINDOW, axis=1)
+        least = _MIN_DEVIATION_DB**2 * partner.size
+        partner_power = max(float(np.vdot(partner, partner)), least)
+        return float((products / np.sqrt(np.maximum(own_powers, least) * partner_power)).max())
 
 
-def _band_envelopes(pcm: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return (blocks, bands) dB of full scale: power of each whole block in each band."""
-    blocks = pcm[: len(pcm) // BLOCK_SAMPLES * BLOCK_SAMPLES].reshape(-1, BLOCK_SAMPLES)
+def _window_sums(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return (lags, bands) sums of `_WINDOW` consecutive rows."""
+    totals = np.zeros((len(values) + 1, _BANDS))
+    np.cumsum(values, axis=0, out=totals[1:])
+    return totals[_WINDOW:] - totals[:-_WINDOW]
+
+
+def _to_blocks(pcm: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the whole blocks (n, BLOCK_SAMPLES) of audio."""
+    return pcm[: len(pcm) // BLOCK_SAMPLES * BLOCK_SAMPLES].reshape(-1, BLOCK_SAMPLES)
+
+
+def _band_envelopes(blocks: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return (blocks, bands) dB of full scale: power of each block in each band."""
     spectrum = np.fft.rfft(blocks, axis=1)
     power = np.add.reduceat(spectrum.real**2 + spectrum.imag**2, _BINS[:-1], axis=1)
     return 10.0 * np.log10(power.astype(np.float64) / BLOCK_SAMPLES**2 + _MIN_POWER)

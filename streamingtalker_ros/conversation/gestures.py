@@ -160,12 +160,10 @@ class GestureController:
             context: Of the frame.
             pose: Changed in place.
         """
-        angles = np.zeros(3)
-        for axis, waiting in self._waiting.items():
-            if waiting:
-                angles[axis] = _advance(waiting, context.frame_rate)
+        angles = [_advance(waiting, context.frame_rate) for waiting in self._waiting.values()]
         if self.liveliness > 0.0 or not self._beats.is_at_rest:
-            angles += self._beats.step(context, pose.weights, self.liveliness)
+            beats = self._beats.step(context, pose.weights, self.liveliness)
+            angles = [angle + beat for angle, beat in zip(angles, beats, strict=True)]
         for axis, limit in MAX_HEAD_ANGLES_DEG.items():
             before = math.degrees(float(pose.rotation[axis]))
             after = min(max(before + angles[axis], min(-limit, before)), max(limit, before))
@@ -173,11 +171,13 @@ class GestureController:
             if angles[axis]:
                 pose.rotation[axis] += np.float32(math.radians(angles[axis]))
         if not context.modulation.is_gaze_directed:  # else the gaze turns the eyes back
-            shift_gaze(pose.weights, -float(angles[Axis.YAW]), float(angles[Axis.PITCH]))
+            shift_gaze(pose.weights, -angles[Axis.YAW], angles[Axis.PITCH])
 
 
 def _advance(waiting: deque[_Moving], frame_rate: float) -> float:
-    """Advance the first gesture of an axis by one frame and return its angle in degrees."""
+    """Advance the first gesture of an axis by one frame and return its angle in degrees; 0 without one."""
+    if not waiting:
+        return 0.0
     moving = waiting[0]
     moving.frames += 1
     t, kind = moving.frames / frame_rate, moving.kind

@@ -110,8 +110,6 @@ class PartnerListener:
         self._prosody = ProsodyTracker()
         self._cues = CueDetector()
         self._echo = EchoGuard()
-        self._posture = np.zeros(3)  # rad
-        self._posture_target = np.zeros(3)
         self.reset()
 
     def reset(self) -> None:
@@ -124,8 +122,8 @@ class PartnerListener:
         self._own_hops: list[npt.NDArray[np.float32]] = []  # of frames that have not been analysed
         self._partner_hops: list[npt.NDArray[np.float32]] = []
         self._is_echo = False
-        self._posture[:] = 0.0
-        self._posture_target[:] = 0.0
+        self._posture = [0.0, 0.0, 0.0]  # rad
+        self._posture_target = [0.0, 0.0, 0.0]
         self._posture_frames = 0  # until the next change
         self._is_listening = False
         self._since_voice_s = math.inf
@@ -187,7 +185,7 @@ class PartnerListener:
         self._blink(context)
         self._drift(context)
         self._move(context, pose)
-        is_still = self._nod is None and self._raise_frame < 0 and not self._posture.any()
+        is_still = self._nod is None and self._raise_frame < 0 and not any(self._posture)
         self._is_listening = self._buffered > 0 or self.is_attending or not is_still
 
     def _hear_frame(self, context: FrameContext, seconds: float) -> list[Cue]:
@@ -218,6 +216,9 @@ class PartnerListener:
 
     def _take(self, count: int) -> npt.NDArray[np.float32]:
         """Remove and return `count` samples; what is missing is silence."""
+        if self._buffer and len(self._buffer[0]) == count:
+            self._buffered -= count
+            return self._buffer.popleft()
         samples = np.zeros(count, np.float32)
         filled = 0
         while self._buffer and filled < count:
@@ -274,20 +275,24 @@ class PartnerListener:
         """Move the posture slowly, and return it when the partner has finished."""
         self._posture_frames -= 1
         if not self.is_attending:
-            self._posture_target[:] = 0.0
+            self._posture_target = [0.0, 0.0, 0.0]
             self._posture_frames = 0
         elif self._posture_frames <= 0:
             interval, *uniform = _draw(context, 6, 4)
             low, high = POSTURE_INTERVAL_S
             self._posture_frames = round(context.frame_rate * (low + (high - low) * interval))
             # uniform numbers have the variance 1/12
-            self._posture_target[:] = np.radians(POSTURE_STD_DEG) * 12**0.5 * (np.array(uniform) - 0.5)
-        if self.is_attending or self._posture.any():
-            self._posture += (self._posture_target - self._posture) / (
-                POSTURE_TIME_CONSTANT_S * context.frame_rate
-            )
-            if not self.is_attending and np.abs(self._posture).max() < _MIN_POSTURE:
-                self._posture[:] = 0.0
+            self._posture_target = [
+                math.radians(std) * 12**0.5 * (number - 0.5)
+                for std, number in zip(POSTURE_STD_DEG, uniform, strict=True)
+            ]
+        rate = 1.0 / (POSTURE_TIME_CONSTANT_S * context.frame_rate)
+        self._posture = [
+            angle + rate * (target - angle)
+            for angle, target in zip(self._posture, self._posture_target, strict=True)
+        ]
+        if not self.is_attending and max(map(abs, self._posture)) < _MIN_POSTURE:
+            self._posture = [0.0, 0.0, 0.0]
 
     def _move(self, context: FrameContext, pose: FramePose) -> None:
         """Add posture, nod and brow raise to a pose."""
@@ -299,8 +304,8 @@ class PartnerListener:
                 self._nod = None
             else:
                 rotation[_PITCH] += expressiveness * pitch
-        if rotation.any():
-            pose.rotation += rotation.astype(np.float32)
+        if any(rotation):
+            pose.rotation += np.array(rotation, np.float32)
         if self._raise_frame >= 0:
             self._raise_frame += 1
             phase = self._raise_frame / context.frame_rate / BROW_RAISE_S

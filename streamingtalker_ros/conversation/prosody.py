@@ -11,6 +11,8 @@ sound"). Feeding a signal in pieces gives the blocks of the whole signal.
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +30,8 @@ PITCH_RANGE_HZ: Final = (65.0, 400.0)
 """Hz, pitch of human voices that are tracked: from a low man's to a child's."""
 
 VOICING_THRESHOLD: Final = 0.55
-"""Harmonicity from which on a block counts as voiced (Boersma 1993 takes 0.45; noise reaches that here)."""
+"""Height of the peak, 1 for a periodic sound, from which on a block is voiced (Boersma 1993 takes 0.45; noise
+reaches that here)."""
 
 SILENCE_DB: Final = -100.0
 """dB of full scale, power of digital silence."""
@@ -40,22 +43,26 @@ _WINDOW_BLOCKS: Final = (
 )
 _WINDOW: Final = _WINDOW_BLOCKS * BLOCK_SAMPLES // _DECIMATION
 _SHORTEST, _LONGEST = int(_RATE / PITCH_RANGE_HZ[1]), int(np.ceil(_RATE / PITCH_RANGE_HZ[0]))
-_FFT: Final = 512  # at least _WINDOW + _LONGEST + 1
+_PADDED: Final = _WINDOW + _LONGEST + 1  # with zeros, so that each lag has as many products
+_NUM_LAGS: Final = _LONGEST - _SHORTEST + 3  # with a neighbour at either end
 _OCTAVE_COST: Final = 0.05  # per octave of a longer period, so that a period wins over its multiples
 
 
-def _tables() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return a Hann window, and by lag what the window takes off the correlation, and the octave cost."""
+def _tables() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], list[float]]:
+    """Return a padded Hann window, and by lag what it takes off the correlation, and the octave cost."""
     window = np.hanning(_WINDOW + 2)[1:-1]
-    correlation = np.fft.irfft(np.abs(np.fft.rfft(window, _FFT)) ** 2, _FFT)
+    correlation = np.correlate(window, window, "full")[_WINDOW - 1 :]
     lags = np.arange(_SHORTEST - 1, _LONGEST + 2)
     cost = _OCTAVE_COST * np.log2(lags[1:-1] / _SHORTEST)
-    return window.astype(np.float32), correlation[0] / correlation[lags], cost
+    padded = np.pad(window, (0, _PADDED - _WINDOW)).astype(np.float32)
+    return padded, correlation[0] / correlation[lags], cost.tolist()
 
 
 _HANN, _GAINS, _COST = _tables()
-_OFFSETS: Final = np.arange(_WINDOW)
+_PADDING: Final = np.zeros(_PADDED - _WINDOW, np.float32)
+_MIN_POWER: Final = 10.0 ** (0.1 * SILENCE_DB)
 _MIN_ENERGY: Final = 1e-12
+_MIN_PEAK: Final = 0.2  # of the correlation; less between two samples does not reach the threshold
 
 
 @dataclass(frozen=True)
@@ -63,14 +70,12 @@ class ProsodyBlocks:
     """Prosody of n consecutive blocks of `BLOCK_S`, oldest first.
 
     Attributes:
-        pitch_hz: (n,) float64, Hz; 0 where a block is not voiced.
-        harmonicity: (n,) float64 in 0..1: height of the autocorrelation's peak; periodic sounds are near 1.
-        power_db: (n,) float64, dB of full scale: power of the block without a constant offset.
+        pitch_hz: Hz; 0 where a block is not voiced.
+        power_db: dB of full scale: power of the block without a constant offset.
     """
 
-    pitch_hz: npt.NDArray[np.float64]
-    harmonicity: npt.NDArray[np.float64]
-    power_db: npt.NDArray[np.float64]
+    pitch_hz: list[float]
+    power_db: list[float]
 
     def __len__(self) -> int:
         return len(self.power_db)
@@ -95,43 +100,55 @@ class ProsodyTracker:
         Returns:
             The blocks that it completes.
         """
-        samples = np.concatenate([self._samples, pcm])
+        samples = np.concatenate((self._samples, pcm))
         context = (_WINDOW_BLOCKS - 1) * BLOCK_SAMPLES
         count = (len(samples) - context) // BLOCK_SAMPLES
         used = samples[: context + count * BLOCK_SAMPLES]
         self._samples = samples[count * BLOCK_SAMPLES :]
-        if not count:
-            empty = np.zeros(0)
-            return ProsodyBlocks(empty, empty, empty)
+        if not count or not used.any():
+            return ProsodyBlocks([0.0] * count, [SILENCE_DB] * count)
         blocks = used[context:].reshape(count, BLOCK_SAMPLES)
         blocks = blocks - np.add.reduce(blocks, axis=1, keepdims=True) / BLOCK_SAMPLES
-        power = np.einsum("ij,ij->i", blocks, blocks).astype(np.float64) / BLOCK_SAMPLES
-        power_db = 10.0 * np.log10(power + 10.0 ** (0.1 * SILENCE_DB))
-        pitch, harmonicity = _find_pitch(used, count)
-        return ProsodyBlocks(pitch, harmonicity, power_db)
+        powers = [float(block.dot(block)) / BLOCK_SAMPLES for block in blocks]
+        power_db = [10.0 * math.log10(power + _MIN_POWER) for power in powers]
+        return ProsodyBlocks(_find_pitch(used, count), power_db)
 
 
-def _find_pitch(
-    samples: npt.NDArray[np.float32], count: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return pitch in Hz and harmonicity, (count,) each, of windows that begin one block apart."""
-    decimated = (samples[::_DECIMATION] + samples[1::_DECIMATION]) * 0.5
+@functools.lru_cache(maxsize=4)
+def _window_indices(count: int) -> npt.NDArray[np.intp]:
+    """Return (count, _PADDED) indices of the decimated samples of windows that begin one block apart."""
     starts = np.arange(count) * (BLOCK_SAMPLES // _DECIMATION)
-    windows = decimated[starts[:, None] + _OFFSETS]
-    windows -= np.add.reduce(windows, axis=1, keepdims=True) / _WINDOW
+    return starts[:, None] + np.arange(_PADDED)
+
+
+def _find_pitch(samples: npt.NDArray[np.float32], count: int) -> list[float]:
+    """Return pitch in Hz of windows that begin one block apart; 0 where one is not voiced."""
+    decimated = np.concatenate((samples[::_DECIMATION] + samples[1::_DECIMATION], _PADDING))
+    windows = decimated.take(_window_indices(count))
+    windows -= np.add.reduce(windows[:, :_WINDOW], axis=1, keepdims=True) / _WINDOW
     windows *= _HANN
-    spectrum = np.fft.rfft(windows, _FFT, axis=1)
-    correlation = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, _FFT, axis=1)
-    energy = np.maximum(correlation[:, :1], _MIN_ENERGY)
-    normalized = correlation[:, _SHORTEST - 1 : _LONGEST + 2] * _GAINS / energy
-    before, at, after = normalized[:, :-2], normalized[:, 1:-1], normalized[:, 2:]
-    # of each lag's parabola: the vertex, which lies between the samples
-    curvature = np.maximum(2.0 * at - before - after, _MIN_ENERGY)
-    slope = after - before
-    height = at + slope * slope / (8.0 * curvature)
-    score = np.where((at >= before) & (at > after), height - _COST, -1.0)
-    rows, best = np.arange(count), score.argmax(axis=1)
-    harmonicity = np.where(score[rows, best] > -1.0, np.clip(height[rows, best], 0.0, 1.0), 0.0)
-    is_voiced = harmonicity >= VOICING_THRESHOLD
-    lag = best + _SHORTEST + np.where(is_voiced, 0.5 * slope[rows, best] / curvature[rows, best], 0.0)
-    return np.where(is_voiced, _RATE / lag, 0.0), harmonicity
+    # sums of products cost less than a Fourier transform: the windows are short, and few lags count
+    correlation = np.concatenate([np.correlate(row[_SHORTEST - 1 :], row[:_WINDOW]) for row in windows])
+    correlation = correlation.reshape(count, _NUM_LAGS) * _GAINS
+    energies = [max(float(row.dot(row)), _MIN_ENERGY) for row in windows]
+    correlation /= np.array(energies)[:, None]
+    correlation = correlation.ravel()
+    at = correlation[1:-1]
+    is_peak = at > _MIN_PEAK
+    is_peak &= at >= correlation[:-2]
+    is_peak &= at > correlation[2:]
+    pitch, best_score = [0.0] * count, [-1.0] * count
+    for i in is_peak.nonzero()[0].tolist():
+        block, lag = divmod(i + 1, _NUM_LAGS)
+        if not 0 < lag < _NUM_LAGS - 1:  # a neighbour is that of another block
+            continue
+        before, peak, after = correlation[i : i + 3].tolist()
+        # of the lag's parabola: the vertex, which lies between the samples
+        curvature, slope = max(2.0 * peak - before - after, _MIN_ENERGY), after - before
+        height = peak + slope * slope / (8.0 * curvature)
+        score = height - _COST[lag - 1]
+        if score > best_score[block]:
+            best_score[block] = score
+            is_voiced = height >= VOICING_THRESHOLD
+            pitch[block] = _RATE / (lag + _SHORTEST - 1 + 0.5 * slope / curvature) if is_voiced else 0.0
+    return pitch

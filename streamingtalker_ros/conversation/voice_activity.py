@@ -8,7 +8,6 @@ glide. The floor is the least power of the last seconds (minimum statistics, Mar
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import deque
 from typing import Final
@@ -24,8 +23,8 @@ MIN_LEVEL_DB: Final = -65.0
 HANGOVER_S: Final = 0.2
 """s without a voiced block after which the voice has ended: stops of consonants are shorter."""
 
-_GLIDE_BLOCKS: Final = 3  # steps of the pitch in one direction that make a glide
-_GLIDE_RANGE: Final = (0.06, 4.0)  # semitones in those blocks; less is a held note, more an error of octave
+# semitones of three steps in one direction that make a glide; less is a held note, more an error of octave
+_GLIDE_RANGE: Final = (0.06, 4.0)
 _EVIDENCE_BLOCKS: Final = 25  # that count for the decision
 _MIN_EVIDENCE: Final = 4  # gliding blocks among them that begin a voice,
 _MIN_GLIDE_RATIO: Final = 0.7  # and their least ratio to those that stand still
@@ -53,7 +52,8 @@ class VoiceActivityDetector:
         self.is_voice = False
         self.voice_s = 0.0
         self.silence_s = 0.0
-        self._pitches: deque[float] = deque([_NO_PITCH] * (_GLIDE_BLOCKS + 1), _GLIDE_BLOCKS + 1)
+        self._semitones = _NO_PITCH  # of the newest block
+        self._steps = (_NO_PITCH, _NO_PITCH, _NO_PITCH)  # of the pitch, the newest last
         self._glides: deque[int] = deque([0] * _EVIDENCE_BLOCKS, _EVIDENCE_BLOCKS)  # 1: gliding, -1: still
         self._glide_count = self._still_count = 0
         self._voiced_s = 0.0  # s since the first of the voiced blocks that may begin a voice
@@ -109,12 +109,10 @@ class VoiceActivityDetector:
 
     def _add_evidence(self, semitones: float) -> None:
         """Add the pitch of a block, NaN if it is not voiced."""
-        self._pitches.append(semitones)
-        points = list(self._pitches)
-        steps = [after - before for before, after in itertools.pairwise(points)]
-        total = abs(sum(steps))
+        steps = (*self._steps[1:], semitones - self._semitones)
+        self._semitones, self._steps = semitones, steps
         low, high = _GLIDE_RANGE
-        evidence = 0
+        evidence, total = 0, abs(steps[0] + steps[1] + steps[2])
         if total < high:  # not of NaN
             is_glide = total > low and (min(steps) > 0.0 or max(steps) < 0.0)
             evidence = 1 if is_glide else -1

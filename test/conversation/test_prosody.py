@@ -25,13 +25,12 @@ def test_the_pitch_of_a_tone_is_found_within_half_a_percent(pitch_hz: float) -> 
     blocks = ProsodyTracker().update(harmonic_tone(pitch_hz))
     settled = slice(4, None)  # the first windows hold silence
     np.testing.assert_allclose(blocks.pitch_hz[settled], pitch_hz, rtol=5e-3)
-    assert blocks.harmonicity[settled].min() > 0.85
 
 
 def test_noise_is_not_voiced() -> None:
     noise = np.asarray(np.random.default_rng(0).standard_normal(10 * RATE), np.float32)
     for level in (1e-4, 1e-2, 0.3):
-        assert np.mean(ProsodyTracker().update(noise * np.float32(level)).pitch_hz > 0) < 0.01
+        assert np.mean(np.array(ProsodyTracker().update(noise * np.float32(level)).pitch_hz) > 0) < 0.01
 
 
 @pytest.mark.parametrize("level, db", [(1.0, 0.0), (0.1, -20.0), (0.001, -60.0)])
@@ -43,8 +42,8 @@ def test_power_is_that_of_the_block_without_its_constant_offset(level: float, db
 
 def test_silence_has_no_pitch_and_finite_power() -> None:
     blocks = ProsodyTracker().update(np.zeros(RATE, dtype=np.float32))
-    assert len(blocks) == round(1 / BLOCK_S) and not blocks.pitch_hz.any()
-    assert np.isfinite(blocks.power_db).all() and blocks.power_db.max() <= -99.0
+    assert len(blocks) == round(1 / BLOCK_S) and not any(blocks.pitch_hz)
+    assert np.isfinite(blocks.power_db).all() and max(blocks.power_db) <= -99.0
 
 
 def test_pieces_of_any_length_give_the_blocks_of_the_whole() -> None:
@@ -57,7 +56,7 @@ def test_pieces_of_any_length_give_the_blocks_of_the_whole() -> None:
         length = int(rng.integers(0, 3 * BLOCK_SAMPLES))
         parts.append(tracker.update(signal[start : start + length]))
         start += length
-    for name in ("pitch_hz", "harmonicity", "power_db"):
+    for name in ("pitch_hz", "power_db"):
         joined = np.concatenate([getattr(part, name) for part in parts])
         np.testing.assert_allclose(joined, getattr(whole, name), rtol=1e-6, atol=1e-6)
 

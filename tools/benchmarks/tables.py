@@ -216,9 +216,11 @@ frames are measured in turns with those of a stream that is 200 frames old.
 
 Other tables: the backends in turns, and their quality (`tools/benchmarks/backends.py`, in
 [docs/model.md](../../docs/model.md#backends)), the effect of diffusion steps
-(`tools/benchmarks/steps.py`), the accuracy of bounded streaming of a published checkpoint in
-[docs/vertex.md](../../docs/vertex.md) (`tools/benchmarks/vertex_windows.py`), the delay of resampling
-in [docs/audio.md](../../docs/audio.md) (`tools/benchmarks/resample_delay.py`)."""
+(`tools/benchmarks/steps.py`), the cost of each part of the conversation layer in
+[docs/conversation.md](../../docs/conversation.md#cost) (`tools/benchmarks/conversation_cost.py`), the
+accuracy of bounded streaming of a published checkpoint in [docs/vertex.md](../../docs/vertex.md)
+(`tools/benchmarks/vertex_windows.py`), the delay of resampling in [docs/audio.md](../../docs/audio.md)
+(`tools/benchmarks/resample_delay.py`)."""
 
 VERTEX_TEXT = """\
 240 M parameters with random weights, HuBERT base included, 5,023 vertices, 30 frames/s, 50 DDIM steps
