@@ -141,5 +141,4 @@ PACKAGE_MESSAGES = (
     "SpeechStatus",
     "Expression",
     "Gesture",
-    "DialogueState",
 )

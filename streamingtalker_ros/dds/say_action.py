@@ -9,7 +9,7 @@ from typing import Any
 from streamingtalker_ros.dds.action_server import ActionServer, Goal, GoalState
 from streamingtalker_ros.dds.node import DdsNode
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.messaging.speech_messages import SAY
+from streamingtalker_ros.messaging.speech_messages import SAY, SAY_TOPIC
 from streamingtalker_ros.runtime.speech import NodeSpeech
 from streamingtalker_ros.speech_synthesis.speaker import SpeechState, SpeechStatus
 
@@ -24,7 +24,7 @@ class SayAction:
 
     def __init__(self, node: DdsNode, speech: NodeSpeech) -> None:
         self._speech = speech
-        self._server = ActionServer(node, SAY.name, SAY.type_name, self._execute)
+        self._server = ActionServer(node, SAY_TOPIC, SAY.type_name, self._execute)
 
     def _execute(self, goal: Goal, request: Any) -> Callable[[], object]:
         try:

@@ -38,14 +38,12 @@ class SpeechAction:
     """An action that says something; a status is a `speech_synthesis.speaker.SpeechStatus`.
 
     Attributes:
-        name: Its name.
         type_name: Its type.
         content: Returns the text and the bytes of the sound file of a goal.
-        feedback: Returns the fields of the feedback that reports a status.
+        feedback: Returns the fields of the feedback that reports a status, none if there is none to publish.
         result: Returns the fields of the result of a last status.
     """
 
-    name: str
     type_name: str
     content: Callable[[Any], tuple[str, bytes]]
     feedback: Callable[[Any], dict[str, Any]]
@@ -53,7 +51,6 @@ class SpeechAction:
 
 
 SAY: Final = SpeechAction(
-    SAY_TOPIC,
     SAY_ACTION,
     lambda goal: (goal.text, bytes(goal.audio)),
     lambda status: {
@@ -65,6 +62,15 @@ SAY: Final = SpeechAction(
         "outcome": status.state.value,
         "message": status.message,
         "duration": float(status.duration),
+    },
+)
+
+ROS4HRI_TTS: Final = SpeechAction(
+    "tts_msgs/action/TTS",
+    lambda goal: (goal.input, b""),
+    lambda status: {},  # the word that is said, which a text-to-speech command does not tell
+    lambda status: {
+        "error_msg": "" if status.state.value == "finished" else status.message or status.state.value
     },
 )
 

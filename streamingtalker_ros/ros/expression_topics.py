@@ -62,12 +62,13 @@ class ExpressionTopics:
         if importlib.util.find_spec("hri_msgs") is not None:
             types.append(expression_input.HRI_EXPRESSION_TYPE)
         self._subscriptions = [
-            self._subscribe(
+            # one for each type: the node itself publishes one of them
+            *self._subscribe(
                 expression_input.EXPRESSION_TOPIC,
                 types,
                 lambda message, type_name: self._input.on_expression(message, type_name, self._now()),
             ),
-            self._subscribe(
+            *self._subscribe(
                 expression_input.GESTURE_TOPIC,
                 [expression_input.GESTURE_TYPE],
                 lambda message, _: self._input.on_gesture(message, self._now()),
@@ -91,18 +92,25 @@ class ExpressionTopics:
 
     def _subscribe(
         self, topic: str, types: list[str], on_message: Callable[[Any, str], None]
-    ) -> AdaptiveSubscription:
-        return AdaptiveSubscription(
-            self._node,
-            topic,
-            types,
-            on_message,
-            _DEPTH,
-            on_unsupported=lambda name, found: self._worker.warn_once(
-                f"{topic}_type", f"{name} carries {', '.join(found)}: publish {types[0]}"
-            ),
-            on_damaged=lambda text: self._worker.warn_once(f"{topic}_damaged", text),
-        )
+    ) -> list[AdaptiveSubscription]:
+        def on_unsupported(name: str, found: list[str]) -> None:
+            if not set(found) <= set(types):
+                self._worker.warn_once(
+                    f"{topic}_type", f"{name} carries {', '.join(found)}: publish {types[0]}"
+                )
+
+        return [
+            AdaptiveSubscription(
+                self._node,
+                topic,
+                [type_name],
+                on_message,
+                _DEPTH,
+                on_unsupported=on_unsupported,
+                on_damaged=lambda text: self._worker.warn_once(f"{topic}_damaged", text),
+            )
+            for type_name in types
+        ]
 
     def _now(self) -> int:
         return self._node.get_clock().now().nanoseconds

@@ -2,11 +2,12 @@
 """Speech of the rclpy talker: topic and action `say`, `say_state`, and the sound in step with the face.
 
 `SayAction` exists as long as the node, because goals outlive transitions; `SpeechTopics` belongs to one
-configuration.
+configuration. Where tts_msgs of ROS4HRI is sourced, its action is served, too.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from rclpy.task import Future
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common, speech_messages
 from streamingtalker_ros.messaging.audio_common import Variant
-from streamingtalker_ros.messaging.speech_messages import SAY
+from streamingtalker_ros.messaging.speech_messages import ROS4HRI_TTS, SAY, SAY_TOPIC, SpeechAction
 from streamingtalker_ros.ros import qos
 from streamingtalker_ros.ros.message_types import message_class
 from streamingtalker_ros.ros.subscription import AdaptiveSubscription
@@ -130,23 +131,48 @@ class SpeechTopics:
             )
 
 
-class SayAction:
-    """Server of the action `say`: goals are said one after another, to cancel one is to interrupt it.
+def create_say_actions(
+    node: LifecycleNode, parameters: TalkerParameters, speech: Callable[[], NodeSpeech | None]
+) -> list[SayAction]:
+    """Return the servers of the actions of a node with a text-to-speech command.
 
     Args:
         node: The node.
+        parameters: Values of the parameters.
+        speech: As of `SayAction`.
+    """
+    actions = {SAY_TOPIC: SAY}
+    if parameters.tts_action and importlib.util.find_spec("tts_msgs") is not None:
+        actions[parameters.tts_action] = ROS4HRI_TTS
+    return [SayAction(node, name, action, speech) for name, action in actions.items()]
+
+
+class SayAction:
+    """Server of an action: goals are said one after another, to cancel one is to interrupt it.
+
+    Args:
+        node: The node.
+        name: Name of the action.
+        action: Its type and fields.
         speech: Returns what says the texts; None while the node is not active.
     """
 
-    def __init__(self, node: LifecycleNode, speech: Callable[[], NodeSpeech | None]) -> None:
+    def __init__(
+        self,
+        node: LifecycleNode,
+        name: str,
+        action: SpeechAction,
+        speech: Callable[[], NodeSpeech | None],
+    ) -> None:
         self._node = node
+        self._action = action
         self._speech = speech
-        self._type = message_class(SAY.type_name)
+        self._type = message_class(action.type_name)
         self._utterances: dict[bytes, Utterance] = {}  # by the number of the goal
         self._server = ActionServer(
             node,
             self._type,
-            SAY.name,
+            name,
             execute_callback=self._execute,
             goal_callback=self._on_goal,
             cancel_callback=self._on_cancel,
@@ -169,14 +195,14 @@ class SayAction:
                 done.set_result(status)
                 if self._node.executor is not None:
                     self._node.executor.wake()
-            else:
-                goal.publish_feedback(self._type.Feedback(**SAY.feedback(status)))
+            elif fields := self._action.feedback(status):
+                goal.publish_feedback(self._type.Feedback(**fields))
 
         speech, key = self._speech(), bytes(goal.goal_id.uuid)
         status = SpeechStatus("", "", SpeechState.FAILED, message="the node is not active: activate it")
         try:
             if speech is not None:
-                utterance = speech.say(*SAY.content(goal.request), on_status)
+                utterance = speech.say(*self._action.content(goal.request), on_status)
                 self._utterances[key] = utterance
                 if goal.is_cancel_requested:
                     speech.cancel(utterance)
@@ -191,4 +217,4 @@ class SayAction:
             goal.canceled()
         else:
             goal.abort()
-        return self._type.Result(**SAY.result(status))
+        return self._type.Result(**self._action.result(status))

@@ -106,7 +106,7 @@ class AdaptiveSubscription:
         on_message: Receives a message and its type.
         depth: Messages that may wait.
         latched: Whether to receive what was published before, where the publisher has latched it.
-        on_unsupported: Receives the topic and the types of its publishers if none is accepted, once.
+        on_unsupported: Receives the topic and the types of other nodes' publishers if none is accepted, once.
         on_damaged: Receives a sentence about each message that is damaged and was dropped.
     """
 
@@ -179,14 +179,12 @@ class AdaptiveSubscription:
         publishers = self._node.get_publishers_info_by_topic(topic)
         types = {publisher.topic_type for publisher in publishers}
         supported = [name for name in self._types if name in types]
+        self._report_unsupported({each.topic_type for each in publishers if not self._is_own(each)})
         target = self._next or self._current
         if supported:
             type_name = target.type_name if target.type_name in supported else supported[0]
         else:
             type_name = target.type_name
-            if types and types != self._unsupported_types and self._on_unsupported is not None:
-                self._unsupported_types = types
-                self._on_unsupported(topic, sorted(types))
         matching = [publisher for publisher in publishers if publisher.topic_type == type_name]
         is_reliable = bool(matching) and all(
             publisher.qos_profile.reliability == ReliabilityPolicy.RELIABLE for publisher in matching
@@ -195,6 +193,18 @@ class AdaptiveSubscription:
             self._replace(type_name, is_reliable)
         if self._receives_latched:
             self._fetch_latched(matching)
+
+    def _is_own(self, publisher: Any) -> bool:
+        """Return whether a publisher is of this node."""
+        name, namespace = self._node.get_name(), self._node.get_namespace()
+        return (publisher.node_name, publisher.node_namespace) == (name, namespace)
+
+    def _report_unsupported(self, types: set[str]) -> None:
+        if self._on_unsupported is None or not types or types & set(self._types):
+            return
+        if types != self._unsupported_types:
+            self._unsupported_types = types
+            self._on_unsupported(self.topic, sorted(types))
 
     def _create(self, type_name: str, is_reliable: bool) -> _Source:
         source = _Source(type_name, is_reliable)

@@ -21,7 +21,7 @@ from streamingtalker_ros.config_files import describe, parse_yaml, read_yaml_tex
 from streamingtalker_ros.conversation.emotion_table import EMOTIONS, parse_emotion
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.expression import parse_expression
-from streamingtalker_ros.messaging.ros_names import is_section_of
+from streamingtalker_ros.messaging.ros_names import NAME_RULE, is_full_name, is_section_of
 from streamingtalker_ros.model.blendshape.backend import BACKENDS, PRECISIONS
 from streamingtalker_ros.model.control_ranges import (
     GAIN_RANGE,
@@ -54,8 +54,6 @@ _NAMES: Final = (
     "audio_publisher",
     "gaze_topic",
     "gaze_head",
-    "partner_audio_topic",
-    "partner_audio_info_topic",
 )  # go into messages, the log
 
 _T = TypeVar("_T")
@@ -131,17 +129,6 @@ class TalkerParameters:
         "",
         "Robot head whose neck's limits the gaze keeps: a name in config/heads or the path of a YAML file; "
         "empty for those of a person.",
-    )
-    partner_audio_topic: str = _parameter(
-        "partner_audio", "Topic of the conversation partner's audio, which the face listens to."
-    )
-    partner_audio_info_topic: str = _parameter(
-        "partner_audio_info", "Topic of the format of the partner's audio (audio_common_msgs of ros-drivers)."
-    )
-    interrupt_on_partner: bool = _parameter(
-        False,
-        "Stop speaking, as ~/interrupt does, when the partner has spoken into the face's turn for 0.2 s.",
-        dynamic=True,
     )
     sample_format: str = _parameter(
         "s16",
@@ -237,6 +224,11 @@ class TalkerParameters:
         "Samples per second of what it writes without a header, 16-bit mono.",
         range=(MIN_SAMPLE_RATE, MAX_SAMPLE_RATE),
     )
+    tts_action: str = _parameter(
+        "tts_engine/tts",
+        "With ROS: name of the action tts_msgs/TTS of ROS4HRI that says texts with that command, where "
+        "tts_msgs is sourced; empty for none.",
+    )
     play_audio: bool = _parameter(
         False, "Play the audio on the default loudspeaker, each frame's when it is published."
     )
@@ -253,6 +245,8 @@ class TalkerParameters:
             parse_address(url)
         if self.tts_command:
             TtsCommand.parse(self.tts_command, self.tts_rate)
+        if self.tts_action and not is_full_name(f"/{self.tts_action.removeprefix('/')}"):
+            raise TalkerError(f"parameter tts_action is {describe(self.tts_action)}: write {NAME_RULE}")
 
     @property
     def controls(self) -> dict[str, Any]:

@@ -31,7 +31,13 @@ from support.sros2_policy import action_names, read_policy
 from support.tts_command import command
 from support.waiting import wait_for
 
-ROS_ONLY_TOPICS = {"/clock", "/rosout", "/parameter_events", "/talker/transition_event"}
+ROS_ONLY_TOPICS = {
+    "/clock",
+    "/rosout",
+    "/parameter_events",
+    "/talker/transition_event",
+    *action_names({"/tts_engine/tts"}),
+}
 ROS_ONLY_SUBSCRIPTIONS = ROS_ONLY_TOPICS | {"/tf", "/tf_static"}
 DDS_SERVICES = {
     "/talker/reset",
@@ -62,10 +68,9 @@ NODES: dict[str, Callable[[int], Any]] = {
 
 @contextlib.contextmanager
 def sender_of_everything(domain: int) -> Iterator[DdsNode]:
-    """A peer whose publishers cause nodes to subscribe: of both audios, and of a vertex talker's model."""
+    """A peer whose publishers cause nodes to subscribe: of audio, and of the model of a vertex talker."""
     peer = DdsNode("peer", "", domain)
-    for topic in ("audio", "partner_audio"):
-        peer.create_publisher(topic, PUBLISHED_TYPES["ros-drivers"])
+    peer.create_publisher("audio", PUBLISHED_TYPES["ros-drivers"])
     writer = peer.create_publisher("face_model", MODEL_TYPE, peer.qos(depth=1, latched=True))
     from streamingtalker_ros.dds import message_types
 

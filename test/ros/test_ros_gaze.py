@@ -6,17 +6,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import launch_pytest
 import numpy as np
 import pytest
-from ament_index_python.packages import get_package_share_directory
 from geometry_msgs.msg import PointStamped, TransformStamped
-from launch.actions import IncludeLaunchDescription, SetEnvironmentVariable
-from launch.launch_description import LaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
 from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from tf2_msgs.msg import TFMessage
@@ -25,6 +20,7 @@ from streamingtalker_ros import ARKIT_NAMES
 from support.gaze import gaze_errors
 from support.gaze_messages import gaze_message
 from support.ros_graph import Graph, own_domain, voice, wait_for
+from support.ros_launch import launch_talker
 
 TARGET = (1.0, 0.4, 0.1)
 DOMAIN = own_domain()
@@ -32,16 +28,7 @@ DOMAIN = own_domain()
 
 @launch_pytest.fixture(scope="module")
 def gaze_launch() -> Any:
-    share_directory = Path(get_package_share_directory("streamingtalker_ros"))
-    return LaunchDescription(
-        [
-            SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-            IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(str(share_directory / "launch" / "talker.launch.py"))
-            ),
-            launch_pytest.actions.ReadyToTest(),
-        ]
-    )
+    return launch_talker(DOMAIN)
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from action_msgs.msg import GoalStatus
 from ament_index_python.packages import get_package_prefix
 
 from streamingtalker_ros import ARKIT_NAMES
+from streamingtalker_ros.action import Say
 from streamingtalker_ros.dds.recorder import FaceMotionRecorder
 from support.processes import ProcessGroup
+from support.ros_action import Client
 from support.ros_graph import VARIANT, Graph, own_domain, voice, wait_for
+from support.tts_command import command
 
 DOMAIN = own_domain()
 FREE = [sys.executable, "-m", "streamingtalker_ros"]
@@ -63,6 +67,30 @@ def test_ros_reads_the_frames_of_the_ros_free_node(start: Callable[..., Any], wa
         assert [frame.frame for frame in graph.frames[:30]] == list(range(30))
         printed = echo.communicate(timeout=20)[0]
         assert "eyeBlinkLeft" in printed and "weights:" in printed and "frame_id: head" in printed
+    finally:
+        graph.close()
+
+
+def test_ros_calls_the_action_of_the_ros_free_node(
+    start: Callable[..., Any], wav: str, tmp_path: Path
+) -> None:
+    pcm = tmp_path / "voice.pcm"
+    pcm.write_bytes(voice(1.2).tobytes())
+    start(*FREE, "talk", "--tts", command("pcm", pcm), "--param", "tts_rate=16000")
+    graph = Graph(DOMAIN)
+    try:
+        goal = ("send_goal", "--feedback", "/say", "streamingtalker_ros/action/Say", "{text: Hello}")
+        printed = start("ros2", "action", *goal, stdout=subprocess.PIPE, text=True).communicate(timeout=60)[0]
+        assert "state: speaking" in printed and "outcome: finished" in printed
+        assert "finished with status: SUCCEEDED" in printed
+
+        client = Client(graph, Say, "say")
+        first, second = client.send(text="one"), client.send(audio=list(Path(wav).read_bytes()))
+        assert first.accepted and wait_for(lambda: any(each.time > 0.3 for each in client.feedback))
+        client.cancel(first)
+        assert client.result(first).status == GoalStatus.STATUS_CANCELED
+        done = client.result(second)
+        assert done.status == GoalStatus.STATUS_SUCCEEDED and done.result.duration == pytest.approx(1.2)
     finally:
         graph.close()
 

@@ -13,10 +13,7 @@ from typing import Any
 import launch_pytest
 import pytest
 import soundfile
-from ament_index_python.packages import get_package_prefix, get_package_share_directory
-from launch.actions import IncludeLaunchDescription, SetEnvironmentVariable
-from launch.launch_description import LaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
+from ament_index_python.packages import get_package_prefix
 from launch_ros.actions import Node
 from lifecycle_msgs.msg import Transition
 
@@ -24,6 +21,7 @@ from streamingtalker_ros import ARKIT_NAMES
 from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.msg import FaceMotion
 from support.ros_graph import Graph, own_domain, voice, wait_for
+from support.ros_launch import launch_talker
 
 START = 1_700_000_000_000_000_000
 FRAME = 40_000_000
@@ -43,18 +41,7 @@ PLAY = Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalke
 @launch_pytest.fixture(scope="module")
 def two_talkers() -> Any:
     """/talker, which is respawned when it exits, and /left/talker, which waits for a manager."""
-    launch_file = Path(get_package_share_directory("streamingtalker_ros")) / "launch" / "talker.launch.py"
-    managed = {"namespace": "left", "autostart": "false", "device": "cpu"}
-    return LaunchDescription(
-        [
-            SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-            FIRST,
-            IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(str(launch_file)), launch_arguments=managed.items()
-            ),
-            launch_pytest.actions.ReadyToTest(),
-        ]
-    )
+    return launch_talker(DOMAIN, FIRST, namespace="left", autostart="false", device="cpu")
 
 
 @pytest.fixture(scope="module")

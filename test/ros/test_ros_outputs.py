@@ -10,17 +10,14 @@ from pathlib import Path
 import launch_pytest
 import numpy as np
 import pytest
-import yaml
-from ament_index_python.packages import get_package_share_directory
-from launch.actions import IncludeLaunchDescription, SetEnvironmentVariable
 from launch.launch_description import LaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
 from lifecycle_msgs.msg import Transition
 
 from streamingtalker_ros.face.visemes import OCULUS_VISEMES, VisemeEstimator
 from streamingtalker_ros.msg import FaceMotion, Visemes
 from streamingtalker_ros.ros import qos
 from support.ros_graph import Graph, own_domain, voice, wait_for
+from support.ros_launch import launch_talker, parameter_file
 from support.udp_receiver import UdpReceiver, unused_port
 
 DOMAIN = own_domain()
@@ -30,21 +27,9 @@ PORT = unused_port()
 
 @launch_pytest.fixture(scope="module")
 def talker_launch() -> Iterator[LaunchDescription]:
-    launch_file = Path(get_package_share_directory("streamingtalker_ros")) / "launch" / "talker.launch.py"
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "talker.yaml"
-        values = {"device": "cpu", "outputs": [f"livelink://127.0.0.1:{PORT}?rate=25"]}
-        file.write_text(yaml.safe_dump({"talker": {"ros__parameters": values}}))
-        yield LaunchDescription(
-            [
-                SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-                IncludeLaunchDescription(
-                    PythonLaunchDescriptionSource(str(launch_file)),
-                    launch_arguments={"params_file": str(file)}.items(),
-                ),
-                launch_pytest.actions.ReadyToTest(),
-            ]
-        )
+        outputs = [f"livelink://127.0.0.1:{PORT}?rate=25"]
+        yield launch_talker(DOMAIN, params_file=parameter_file(Path(folder), device="cpu", outputs=outputs))
 
 
 @pytest.mark.launch(fixture=talker_launch)

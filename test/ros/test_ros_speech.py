@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,125 +13,137 @@ from typing import Any
 import launch_pytest
 import numpy as np
 import pytest
-import yaml
+import soundfile
 from action_msgs.msg import GoalStatus
-from ament_index_python.packages import get_package_share_directory
-from launch.actions import IncludeLaunchDescription, SetEnvironmentVariable
 from launch.launch_description import LaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
 from lifecycle_msgs.msg import Transition
-from rclpy.action import ActionClient
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from streamingtalker_ros.action import Say
+from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.msg import FaceMotion, SpeechStatus
 from streamingtalker_ros.ros import qos
-from streamingtalker_ros.ros.audio_input import installed_variant
 from streamingtalker_ros.ros.message_types import message_class
-from support.ros_graph import Graph, own_domain, voice, wait_for
+from support.ros_action import Client
+from support.ros_graph import VARIANT, Graph, own_domain, voice, wait_for
+from support.ros_launch import launch_talker, parameter_file
 from support.tts_command import command
 
 DOMAIN = own_domain()
-SECONDS = 3.0
+SECONDS, WAV_SECONDS = 2.0, 1.0
+
+
+def wav_file() -> list[int]:
+    file = io.BytesIO()
+    soundfile.write(file, voice(WAV_SECONDS), 16000, format="WAV")
+    return list(file.getvalue())
 
 
 @launch_pytest.fixture(scope="module")
 def talker_launch() -> Iterator[LaunchDescription]:
-    launch_file = Path(get_package_share_directory("streamingtalker_ros")) / "launch" / "talker.launch.py"
     with tempfile.TemporaryDirectory() as folder:
         pcm = Path(folder) / "voice.pcm"
         pcm.write_bytes(np.asarray(voice(SECONDS), np.int16).tobytes())
-        file = Path(folder) / "talker.yaml"
-        values = {
-            "device": "cpu",
-            "tts_command": command("pcm", pcm),
-            "tts_rate": 16000,
-            "overload_after": 10.0,
-        }
-        file.write_text(yaml.safe_dump({"talker": {"ros__parameters": values}}))
-        yield LaunchDescription(
-            [
-                SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-                IncludeLaunchDescription(
-                    PythonLaunchDescriptionSource(str(launch_file)),
-                    launch_arguments={"params_file": str(file)}.items(),
-                ),
-                launch_pytest.actions.ReadyToTest(),
-            ]
+        file = parameter_file(
+            Path(folder), device="cpu", tts_command=command("pcm", pcm), tts_rate=16000, overload_after=10.0
         )
+        yield launch_talker(DOMAIN, params_file=file)
 
 
-class Client:
-    """A client of the action."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.feedback: list[Any] = []
-        self._client = ActionClient(graph.node, Say, "say")
-        assert self._client.wait_for_server(60)
-
-    def send(self, **values: Any) -> Any:
-        """Send a goal; return its handle."""
-        future = self._client.send_goal_async(
-            Say.Goal(**values), feedback_callback=lambda message: self.feedback.append(message.feedback)
-        )
-        assert wait_for(future.done, 60)
-        return future.result()
-
-    def result(self, goal: Any) -> Any:
-        """Wait for the end of a goal; return its status and its result."""
-        future = goal.get_result_async()
-        assert wait_for(future.done, 60)
-        return future.result()
-
-
-@pytest.mark.launch(fixture=talker_launch)
-def test_texts_of_the_topic_and_of_the_action_are_said_in_step_with_the_face(
-    talker_launch: LaunchDescription,
-) -> None:
+@pytest.fixture(scope="module")
+def graph(talker_launch: LaunchDescription) -> Iterator[Graph]:
     graph = Graph(DOMAIN)
-    try:
-        assert wait_for(lambda: graph.state() == "active", 60)
-        frames = graph.subscribe(FaceMotion, "face_motion", qos=qos.MOTION_SUBSCRIPTION)
-        states = graph.subscribe(SpeechStatus, "say_state")
-        variant = installed_variant()
-        type_name = {"ros-drivers": "AudioDataStamped", "mgonzs13": "AudioStamped"}[variant]
-        sounds = graph.subscribe(message_class(f"audio_common_msgs/msg/{type_name}"), "audio_synced")
-        publisher = graph.node.create_publisher(String, "say", 10)
-        assert wait_for(publisher.get_subscription_count, 60)
-        time.sleep(1.0)  # the talker discovers the publisher
-        publisher.publish(String(data="Hello"))
-        assert wait_for(lambda: bool(states) and states[-1].state == "finished", 60)
-        assert states[-1].duration == pytest.approx(SECONDS)
-        by_stamp = {stamp_to_ns(message.header.stamp): message for message in frames}
-        assert len(sounds) == round(25 * SECONDS)
-        for index, message in enumerate(sounds):
-            assert by_stamp[stamp_to_ns(message.header.stamp)].frame == index
+    assert wait_for(lambda: graph.state() == "active", 60)
+    yield graph
+    graph.close()
 
-        client = Client(graph)
-        goal = client.send(text="Hello again")
+
+@pytest.fixture(scope="module")
+def sounds(graph: Graph) -> list[Any]:
+    """Messages of `audio_synced` so far."""
+    return graph.subscribe(message_class(audio_common.PUBLISHED_TYPES[VARIANT]), "audio_synced")
+
+
+launched = pytest.mark.launch(fixture=talker_launch)
+
+
+@launched
+def test_a_text_of_the_topic_is_said_in_step_with_the_face(graph: Graph, sounds: list[Any]) -> None:
+    frames = graph.subscribe(FaceMotion, "face_motion", qos=qos.MOTION_SUBSCRIPTION)
+    states = graph.subscribe(SpeechStatus, "say_state")
+    publisher = graph.node.create_publisher(String, "say", 10)
+    assert wait_for(publisher.get_subscription_count, 60)
+    time.sleep(1.0)  # the talker discovers the publisher
+    publisher.publish(String(data="Hello"))
+    assert wait_for(lambda: bool(states) and states[-1].state == "finished", 60)
+    assert states[-1].duration == pytest.approx(SECONDS)
+    by_stamp = {stamp_to_ns(message.header.stamp): message for message in frames}
+    assert len(sounds) == round(25 * SECONDS)
+    for index, message in enumerate(sounds):
+        assert by_stamp[stamp_to_ns(message.header.stamp)].frame == index
+
+
+@launched
+def test_the_format_of_the_sound_in_step_is_latched(graph: Graph) -> None:
+    if VARIANT != "ros-drivers":
+        pytest.skip("the messages of mgonzs13 hold their format")
+    formats = graph.subscribe(message_class(audio_common.INFO_TYPE), "audio_synced_info", qos=qos.LATCHED)
+    assert wait_for(lambda: formats)
+    assert (formats[0].sample_rate, formats[0].channels, formats[0].sample_format) == (16000, 1, "S16LE")
+
+
+@launched
+def test_the_action_says_texts_and_sound_files_with_feedback(graph: Graph) -> None:
+    client = Client(graph, Say, "say")
+    for content, seconds in (({"text": "Hello"}, SECONDS), ({"audio": wav_file()}, WAV_SECONDS)):
+        client.feedback.clear()
+        goal = client.send(**content)
         assert goal.accepted
         result = client.result(goal)
         assert result.status == GoalStatus.STATUS_SUCCEEDED and result.result.outcome == "finished"
-        assert result.result.duration == pytest.approx(SECONDS)
+        assert result.result.duration == pytest.approx(seconds)
         assert {message.state for message in client.feedback} >= {"starting", "speaking"}
         times = [message.time for message in client.feedback]
-        assert times == sorted(times) and times[-1] > 1.0
+        assert times == sorted(times) and times[-1] > 0.3
+    failed = client.result(client.send(text=""))
+    assert failed.status == GoalStatus.STATUS_ABORTED and "nothing to say" in failed.result.message
 
-        failed = client.result(client.send(text=""))
-        assert failed.status == GoalStatus.STATUS_ABORTED and "nothing to say" in failed.result.message
 
-        first, second = client.send(text="one"), client.send(text="two")
-        heard = len(sounds)
-        assert wait_for(lambda: len(sounds) > heard + 5, 60)
-        assert wait_for(first.cancel_goal_async().done, 60)
-        cancelled = client.result(first)
-        assert cancelled.status == GoalStatus.STATUS_CANCELED and cancelled.result.outcome == "interrupted"
-        assert client.result(second).result.outcome == "finished"  # it has waited
+@launched
+def test_to_cancel_a_goal_is_barge_in_and_the_next_goal_is_said(graph: Graph, sounds: list[Any]) -> None:
+    client = Client(graph, Say, "say")
+    first, second = client.send(text="one"), client.send(audio=wav_file())
+    heard = len(sounds)
+    assert wait_for(lambda: len(sounds) > heard + 5, 60)
+    client.cancel(first)
+    cancelled = client.result(first)
+    assert cancelled.status == GoalStatus.STATUS_CANCELED and cancelled.result.outcome == "interrupted"
+    assert client.result(second).result.outcome == "finished"  # it has waited
+    third, fourth = client.send(text="three"), client.send(text="four")
+    assert graph.call(Trigger, "/talker/interrupt").success
+    assert [client.result(goal).result.outcome for goal in (third, fourth)] == ["interrupted"] * 2
 
-        third = client.send(text="three")
-        graph.change(Transition.TRANSITION_DEACTIVATE)
-        assert client.result(third).result.outcome == "interrupted"
-        assert not client.send(text="not active").accepted
-    finally:
-        graph.close()
+
+@launched
+def test_the_action_of_ros4hri_says_texts(graph: Graph) -> None:
+    tts = pytest.importorskip("tts_msgs.action", reason="tts_msgs is not sourced here").TTS
+    client = Client(graph, tts, "tts_engine/tts")
+    done = client.result(client.send(input="Hello", locale="en_GB"))
+    assert done.status == GoalStatus.STATUS_SUCCEEDED and done.result.error_msg == ""
+    failed = client.result(client.send(input=""))
+    assert failed.status == GoalStatus.STATUS_ABORTED and "nothing to say" in failed.result.error_msg
+    goal = client.send(input="Hello again")
+    client.cancel(goal)
+    cancelled = client.result(goal)
+    assert cancelled.status == GoalStatus.STATUS_CANCELED and cancelled.result.error_msg == "interrupted"
+
+
+@launched
+def test_goals_of_a_node_that_is_not_active_are_interrupted_and_refused(graph: Graph) -> None:
+    client = Client(graph, Say, "say")
+    goal = client.send(text="Hello")
+    graph.change(Transition.TRANSITION_DEACTIVATE)
+    assert client.result(goal).result.outcome == "interrupted"
+    assert not client.send(text="not active").accepted

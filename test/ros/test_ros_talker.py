@@ -6,16 +6,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import launch_pytest
 import numpy as np
 import pytest
-from ament_index_python.packages import get_package_share_directory
-from launch.actions import IncludeLaunchDescription, SetEnvironmentVariable
-from launch.launch_description import LaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import ParameterType
@@ -33,6 +28,7 @@ from streamingtalker_ros.msg import FaceModel
 from streamingtalker_ros.ros import message_types, qos
 from streamingtalker_ros.runtime.parameters import PARAMETERS
 from support.ros_graph import VARIANT, Graph, own_domain, voice, wait_for
+from support.ros_launch import launch_talker
 
 START = 1_700_000_000_123_456_789  # ns; unlike the current time
 FRAME = 40_000_000  # ns
@@ -42,16 +38,7 @@ DOMAIN = own_domain()
 
 @launch_pytest.fixture(scope="module")
 def talker_launch() -> Any:
-    share_directory = Path(get_package_share_directory("streamingtalker_ros"))
-    return LaunchDescription(
-        [
-            SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-            IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(str(share_directory / "launch" / "talker.launch.py"))
-            ),
-            launch_pytest.actions.ReadyToTest(),
-        ]
-    )
+    return launch_talker(DOMAIN)
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,14 @@ from pathlib import Path
 import launch_pytest
 import numpy as np
 import pytest
-from ament_index_python.packages import get_package_share_directory
-from launch.actions import IncludeLaunchDescription, SetEnvironmentVariable
 from launch.launch_description import LaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.msg import FaceModel, FaceVertices
 from streamingtalker_ros.ros import qos
 from support.ros_graph import Graph, own_domain, voice, wait_for
+from support.ros_launch import launch_talker
 
 # a mark, since a launch fixture cannot skip
 pytestmark = pytest.mark.skipif(
@@ -37,19 +35,8 @@ LAST_CHUNK_FRAMES = 12  # completed by silence, or faded
 def vertex_talker_launch() -> Iterator[LaunchDescription]:
     from support.published_model import convert_miniature
 
-    launch_file = Path(get_package_share_directory("streamingtalker_ros")) / "launch" / "talker.launch.py"
     with tempfile.TemporaryDirectory() as folder:
-        model = convert_miniature(Path(folder))
-        arguments = {"model": str(model), "device": "cpu"}
-        yield LaunchDescription(
-            [
-                SetEnvironmentVariable("ROS_DOMAIN_ID", str(DOMAIN)),
-                IncludeLaunchDescription(
-                    PythonLaunchDescriptionSource(str(launch_file)), launch_arguments=arguments.items()
-                ),
-                launch_pytest.actions.ReadyToTest(),
-            ]
-        )
+        yield launch_talker(DOMAIN, model=str(convert_miniature(Path(folder))), device="cpu")
 
 
 @pytest.mark.launch(fixture=vertex_talker_launch)

@@ -124,6 +124,7 @@ def test_a_file_of_another_form_is_rejected_with_the_reason(tmp_path: Path, text
         ({"volume": 1}, "volume is not a parameter of the talker"),
         ({"frame_id": "a\0b"}, "give at most 1000 printable characters"),
         ({"frame_id": "a\udcff"}, "give at most 1000 printable characters"),
+        ({"tts_action": "tts engine"}, "tts_action is 'tts engine': write words of letters"),
         ({"audio_topic": "a" * 100_000}, "give at most 1000 printable characters"),
     ],
 )
