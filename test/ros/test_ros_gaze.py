@@ -156,10 +156,12 @@ def test_what_holds_no_target_is_one_warning_and_the_frames_go_on(graph: Graph) 
 def test_lookups_do_not_delay_the_frames(graph: Graph) -> None:
     start_frames(graph)
     publisher = open_publisher(graph)
-    begin = len(graph.frames)
-    end = time.monotonic() + 4.0
-    while time.monotonic() < end:
-        send(graph, publisher, TARGET, "another_unknown_frame")
-        time.sleep(0.002)
-    assert len(graph.frames) - begin > 70  # of 100
+    counts: list[int] = []
+    for frame in ("head", "another_unknown_frame"):  # without and with lookups, on a machine that may be busy
+        begin, end = len(graph.frames), time.monotonic() + 4.0
+        while time.monotonic() < end:
+            send(graph, publisher, TARGET, frame)
+            time.sleep(0.002)
+        counts.append(len(graph.frames) - begin)
+    assert counts[1] > 0.7 * counts[0], counts
     graph.node.destroy_publisher(publisher)
