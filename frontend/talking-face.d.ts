@@ -20,6 +20,10 @@ export interface TalkingFaceReady {
   frameRate: number;
   /** Names of the weights, in their order: ARKit's 52. */
   names: string[];
+  /** Names of the emotions; none from a vertex model. */
+  emotions: string[];
+  /** Names of the head gestures; none from a vertex model. */
+  gestures: string[];
 }
 
 /** Detail of the event `frame`. Its arrays are read, not changed. */
@@ -117,6 +121,29 @@ export declare class TalkingFaceElement extends HTMLElement {
 
   /** Change controls of the model, such as `{ mouth_expressiveness: 1.2 }`: see docs/websocket.md. */
   set(values: Record<string, unknown>): void;
+
+  /**
+   * Turn the gaze, eyes and head, to a point, and hold it there. May be called with every move of the pointer.
+   * @param point Metres from between the eyes: x out of the face, y to its left, z up; null releases the gaze.
+   */
+  lookAt(point: [number, number, number] | null): void;
+
+  /**
+   * Show an emotion; it blends in over half a second.
+   * @param name One of `emotions`; null: valence and arousal alone, and without them back to the control `emotion`.
+   * @param options strength 0..1; valence and arousal -1..1; decay: s until it has faded, without it the emotion stays.
+   */
+  express(
+    name: string | null,
+    options?: { strength?: number; valence?: number; arousal?: number; decay?: number },
+  ): void;
+
+  /**
+   * Move the head once.
+   * @param name One of `gestures`.
+   * @param options amplitude: degrees, peak to peak, -30..30; count: repetitions, 1..10.
+   */
+  gesture(name: string, options?: { amplitude?: number; count?: number }): void;
 
   addEventListener<K extends keyof TalkingFaceEventMap>(
     type: K,

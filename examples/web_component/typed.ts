@@ -26,6 +26,13 @@ export function speakCall(stream: MediaStream): Promise<boolean> {
   return face.speak(stream, { silent: false });
 }
 
+/** Be a partner in conversation: look at somebody, smile for a while, nod. */
+export function greet(visitor: [number, number, number]): void {
+  face.lookAt(visitor);
+  face.express('happy', { strength: 0.6, decay: 4 });
+  face.gesture('nod', { count: 1 });
+}
+
 function showState(state: TalkingFaceState): void {
   document.title = `${state}, ${face.stats.late} frames late`;
 }

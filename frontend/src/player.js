@@ -16,6 +16,7 @@ const FILE_DELAY = 0.12;
 const WATCH_DELAY = 0.15;
 const STREAM_JUMP_SECONDS = [-0.5, 3]; // of a watched talker's time that start a new timeline
 const FILE_TAIL_SECONDS = 0.7; // after a file's end, until it is stopped
+const GAZE_INTERVAL_MS = 100; // between two targets of the gaze that are sent
 
 /** @typedef {import('./protocol.js').Frame} Frame */
 /** @typedef {import('./protocol.js').AudioMessage} AudioMessage */
@@ -34,8 +35,14 @@ const FILE_TAIL_SECONDS = 0.7; // after a file's end, until it is stopped
  * @property {number} lookahead s
  * @property {string[]} names of the weights
  * @property {Record<string, import('./panel.js').ControlSpec>} controls
+ * @property {string[]} [gestures] names of the head gestures; none for a vertex model
  * @property {boolean} watch whether topics can be watched
  * @property {string | null} face name of the face that the server offers, besides the default one
+ */
+
+/**
+ * Fields of the message `express`.
+ * @typedef {{name?: string | null, strength?: number, valence?: number, arousal?: number, decay?: number}} Emotion
  */
 
 /**
@@ -74,6 +81,12 @@ export class Player {
   #opening = false;
   #stopCount = 0; // calls of `stop` and `interrupt`
   #sourceEnded = false;
+  /** @type {number[] | null} */
+  #gazeTarget = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #gazeTimer = undefined;
+  /** @type {Emotion | null} */
+  #emotion = null; // that stays; null: that of the control
 
   /**
    * @param {PlayerView} view
@@ -121,6 +134,7 @@ export class Player {
 
   /** Close the connection and the audio, for good. */
   async close() {
+    clearTimeout(this.#gazeTimer);
     this.connection.close();
     this.connected = false;
     this.source = null;
@@ -155,6 +169,8 @@ export class Player {
     this.callbacks.onHello(info);
     const values = this.controlValues();
     if (Object.keys(values).length) this.connection.sendText({ type: 'set', ...values });
+    if (this.#gazeTarget) this.#sendGaze();
+    if (this.#emotion) this.connection.sendText({ type: 'express', ...this.#emotion });
     if (this.sharedAs) this.connection.sendText({ type: 'share', session: this.sharedAs });
     if (this.source === 'watch') this.#startWatching();
     else if (this.source) this.#startStream();
@@ -169,6 +185,41 @@ export class Player {
     if (name === this.sharedAs) return;
     this.sharedAs = name;
     if (this.connected) this.connection.sendText({ type: 'share', session: name });
+  }
+
+  // ---------------------------------------------------------------------------------------------------- conversation
+
+  /**
+   * Turn the gaze to a point, and hold it there; of points that follow each other fast the last one counts.
+   * @param {number[] | null} point metres from between the eyes: x out of the face, y to its left, z up; null: release
+   */
+  lookAt(point) {
+    this.#gazeTarget = point;
+    this.#gazeTimer ??= setTimeout(() => {
+      this.#gazeTimer = undefined;
+      this.#sendGaze();
+    }, GAZE_INTERVAL_MS);
+  }
+
+  #sendGaze() {
+    this.connection.sendText({ type: 'look_at', point: this.#gazeTarget });
+  }
+
+  /**
+   * Show an emotion.
+   * @param {Emotion} emotion
+   */
+  express(emotion) {
+    if (emotion.decay === undefined) this.#emotion = emotion;
+    this.connection.sendText({ type: 'express', ...emotion });
+  }
+
+  /**
+   * Move the head once.
+   * @param {{name: string, amplitude?: number, count?: number}} gesture
+   */
+  gesture(gesture) {
+    this.connection.sendText({ type: 'gesture', ...gesture });
   }
 
   /** @param {Frame | AudioMessage} message */

@@ -246,6 +246,32 @@ class TalkingFace extends Base {
     this.#player?.connection.sendText({ type: 'set', ...values });
   }
 
+  /**
+   * Turn the gaze to a point.
+   * @param {[number, number, number] | null} point
+   */
+  lookAt(point) {
+    this.#player?.lookAt(point);
+  }
+
+  /**
+   * Show an emotion.
+   * @param {string | null} name
+   * @param {Omit<import('./player.js').Emotion, 'name'>} [options]
+   */
+  express(name, options = {}) {
+    this.#player?.express({ name, ...options });
+  }
+
+  /**
+   * Move the head once.
+   * @param {string} name
+   * @param {{amplitude?: number, count?: number}} [options]
+   */
+  gesture(name, options = {}) {
+    this.#player?.gesture({ name, ...options });
+  }
+
   // --------------------------------------------------------------------------------------------------- life cycle
 
   connectedCallback() {
@@ -409,11 +435,10 @@ class TalkingFace extends Base {
       this.#update();
       this.#shareSession();
       if (isFirst) {
-        this.dispatchEvent(
-          new CustomEvent('ready', {
-            detail: { model: info.model, version: info.version, frameRate: info.frame_rate, names: info.names },
-          }),
-        );
+        const { model, version, frame_rate: frameRate, names, gestures = [], controls } = info;
+        const emotions = controls.emotion?.kind === 'choice' ? controls.emotion.choices : [];
+        const detail = { model, version, frameRate, names, emotions, gestures };
+        this.dispatchEvent(new CustomEvent('ready', { detail }));
         this.#listen();
       }
     });

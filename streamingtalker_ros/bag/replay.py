@@ -98,6 +98,42 @@ class ReplayResult:
     envelope: list[tuple[int, float, float]] = field(repr=False)
 
 
+class _ArrivalTimes:
+    """Times at which the packets of one topic arrived, without the delay of the recorder.
+
+    A recorder that stalls makes packets look late that were not; the node would have filled the stall with
+    silence and dropped the audio. So a packet arrives as long after its last sample as the fastest one did,
+    unless half a second lies between the two: that is another clock, or a real pause.
+
+    Args:
+        warn: Receives the kind of a problem and a message.
+    """
+
+    def __init__(self, warn: Callable[[str, str], object]) -> None:
+        self._warn = warn
+        self._delay: float | None = None  # s from the end of a packet to its recording, the least so far
+
+    def arrival(self, end: float | None, recorded: float, now: float) -> float:
+        """Return when a packet arrived, in s of the clock.
+
+        Args:
+            end: When its last sample ended, by its stamp; None without one.
+            recorded: When it was recorded.
+            now: The present time of the clock.
+        """
+        if end is None:
+            return recorded
+        delay = recorded - end
+        if self._delay is None or abs(delay - self._delay) >= MAX_GAP_S:
+            is_damaged = self._delay is not None and delay - self._delay > MAX_NETWORK_DELAY_S
+            if is_damaged and abs(end + (self._delay or 0.0) - now) < MAX_NETWORK_DELAY_S:
+                self._warn("time", "a message has the time of another day: its stamp is used instead")
+                return end + (self._delay or 0.0)
+            self._delay = delay
+        self._delay = min(delay, self._delay)
+        return end + self._delay
+
+
 class OfflineTalker:
     """A session of the node on a clock that the packets drive.
 
@@ -126,9 +162,9 @@ class OfflineTalker:
         self._has_audio = False
         self._frames: list[TimedFrame] = []
         self._audio_decoder = AudioMessageDecoder(self.reject, parameters.audio_format)
-        self._network_delay: float | None = (
-            None  # s from the end of a packet to its recording, the least so far
-        )
+        self._arrival_times = _ArrivalTimes(self._warn_once)
+        self._partner_decoder = AudioMessageDecoder(self._reject_partner, parameters.audio_format)
+        self._partner_arrival_times = _ArrivalTimes(self._warn_once)
         self._talker = talker
         self._session = VoiceSession(
             talker,
@@ -166,10 +202,36 @@ class OfflineTalker:
             seconds = samples / audio_format.sample_rate
             self.seconds += seconds
             self._add_to_envelope(packet, audio_format, samples)
-            recorded = (time - self._start) / NS_PER_S
-            self._wait(self._arrival_time(packet.stamp, seconds, recorded))
+            self._wait(self._arrival_times.arrival(*self._times(packet, seconds, time), self._now))
             self._session.push(dataclasses.replace(packet, arrival=self._now))
             self._has_audio = True
+        return self._take_frames()
+
+    def on_partner_audio_info(self, info: Any) -> None:
+        """Process an AudioInfo message of the partner's audio.
+
+        Args:
+            info: An AudioInfo message of ros-drivers; it gives the format of the audio that follows.
+        """
+        self._partner_decoder.on_audio_info(info)
+
+    def on_partner_audio(self, time: int, type_name: str, message: Any) -> list[TimedFrame]:
+        """Process an audio message of the conversation partner.
+
+        Args:
+            time: ns, when it was recorded.
+            type_name: Its type.
+            message: The message.
+
+        Returns:
+            The frames published until its arrival.
+        """
+        for packet in self._partner_decoder.decode(message, type_name, time):
+            audio_format = packet.format or self.parameters.audio_format
+            samples = len(packet.payload) // audio_format.frame_bytes
+            times = self._times(packet, samples / audio_format.sample_rate, time)
+            self._wait(self._partner_arrival_times.arrival(*times, self._now))
+            self._session.partner.push(dataclasses.replace(packet, arrival=self._now))
         return self._take_frames()
 
     def on_gaze_target(self, time: int, message: Any) -> None:
@@ -197,25 +259,13 @@ class OfflineTalker:
         self._run_until(float("inf"))
         return self._take_frames()
 
-    def _arrival_time(self, stamp: int | None, seconds: float, recorded: float) -> float:
-        """Return when a packet of `seconds` arrived, in s of the clock, without the delay of the recorder.
+    def _reject_partner(self, kind: str, message: str) -> None:
+        self._session.partner.reject(kind, message)
 
-        A recorder that stalls makes packets look late that were not; the node would have filled the stall
-        with silence and dropped the audio. So a packet arrives as long after its last sample as the fastest
-        one did, unless half a second lies between the two: that is another clock, or a real pause.
-        """
-        if stamp is None:
-            return recorded
-        end = (stamp - self._start) / NS_PER_S + seconds
-        delay = recorded - end
-        if self._network_delay is None or abs(delay - self._network_delay) >= MAX_GAP_S:
-            is_damaged = self._network_delay is not None and delay - self._network_delay > MAX_NETWORK_DELAY_S
-            if is_damaged and abs(end + (self._network_delay or 0.0) - self._now) < MAX_NETWORK_DELAY_S:
-                self._warn_once("time", "a message has the time of another day: its stamp is used instead")
-                return end + (self._network_delay or 0.0)
-            self._network_delay = delay
-        self._network_delay = min(delay, self._network_delay)
-        return end + self._network_delay
+    def _times(self, packet: AudioPacket, seconds: float, time: int) -> tuple[float | None, float]:
+        """Return when a packet ended by its stamp, if it has one, and was recorded, in s of the clock."""
+        end = None if packet.stamp is None else (packet.stamp - self._start) / NS_PER_S + seconds
+        return end, (time - self._start) / NS_PER_S
 
     def _wait(self, time: float) -> None:
         """Run until a packet arrives; of a pause longer than any dialogue, replay the beginning alone."""
@@ -311,9 +361,9 @@ def replay(
 ) -> ReplayResult:
     """Replay the audio of a bag into another bag.
 
-    The audio, audio_info and gaze target messages are copied. A blendshape talker writes /face_motion and,
-    with the parameter publish_vertices, /face_vertices; a vertex talker writes /face_vertices. Both write
-    /face_model.
+    The messages of the audio, of the partner's, of their formats and of gaze targets are copied. A blendshape
+    talker writes /face_motion and, with the parameter publish_vertices, /face_vertices; a vertex talker
+    writes /face_vertices. Both write /face_model.
 
     Args:
         bag: An open bag.
@@ -331,7 +381,9 @@ def replay(
     info_topic = bag.info_topic(topic)
     gaze_topic = bag.gaze_topic(parameters.gaze_topic)
     audio_topics = [name for name in (topic, info_topic) if name]
-    topics = [*audio_topics, *([gaze_topic] if gaze_topic else [])]
+    partner_topic = bag.partner_topic(parameters.partner_audio_topic)
+    partner_info_topic = bag.partner_info_topic(partner_topic) if partner_topic else None
+    topics = [*audio_topics, *filter(None, (gaze_topic, partner_topic, partner_info_topic))]
     output.copy_topics(bag.connections(*topics))
     builder = FaceMessageBuilder(
         talker, message_types.message_class, parameters.frame_id, rig, parameters.publish_vertices
@@ -358,6 +410,10 @@ def replay(
                 frames = offline.on_audio(bag_message.time, bag_message.type, message)
             elif bag_message.topic == gaze_topic:
                 offline.on_gaze_target(bag_message.time, message)
+            elif bag_message.topic == partner_topic:
+                frames = offline.on_partner_audio(bag_message.time, bag_message.type, message)
+            elif bag_message.topic == partner_info_topic:
+                offline.on_partner_audio_info(message)
             else:
                 offline.on_audio_info(message)
         except TalkerError as error:

@@ -325,6 +325,24 @@ class BagInput:
         relative_name = f"{audio_topic.rpartition('/')[0]}/audio_info"
         return next((topic for topic in (f"{audio_topic}_info", relative_name) if topic in infos), None)
 
+    def partner_topic(self, name: str) -> str | None:
+        """Return the topic of the partner's audio, or None if the bag has none of that name and type.
+
+        Args:
+            name: With or without a leading slash.
+        """
+        types, _ = self.topics().get(absolute_topic(name), ((), 0))
+        return absolute_topic(name) if any(found in AUDIO_TYPES for found in types) else None
+
+    def partner_info_topic(self, partner_topic: str) -> str | None:
+        """Return the topic NAME_info of the partner's audio, or None.
+
+        Args:
+            partner_topic: As `partner_topic` returns it.
+        """
+        types, _ = self.topics().get(f"{partner_topic}_info", ((), 0))
+        return f"{partner_topic}_info" if INFO_TYPE in types else None
+
     def gaze_topic(self, name: str) -> str | None:
         """Return the topic of gaze targets, or None if the bag has none of that name and type.
 

@@ -85,7 +85,12 @@ def run(args: argparse.Namespace) -> int:
         check_output_file(report_path, option="--report", inputs=inputs)
     with rosbag_io.BagInput(args.bag) as bag:
         topic, reference_topic = bag.audio_topic(args.topic), bag.motion_topic()
-        topics = (topic, bag.info_topic(topic), bag.gaze_topic(values.gaze_topic))
+        topics = (
+            topic,
+            bag.info_topic(topic),
+            bag.gaze_topic(values.gaze_topic),
+            bag.partner_topic(values.partner_audio_topic),
+        )
         total = bag.count(*filter(None, topics))
         output = rosbag_io.BagOutput(args.out, args.storage or bag.storage)
         rig, talker = default_rig(), load_talker(values)

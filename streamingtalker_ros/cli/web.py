@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.certificate) != bool(args.key):
         raise TalkerError("https needs both --certificate and --key")
     from streamingtalker_ros.outputs import OutputGroup, parse_address
-    from streamingtalker_ros.web.protocol import SESSION_NAME
+    from streamingtalker_ros.web.message_fields import SESSION_NAME
 
     for url in args.output:
         parse_address(url)

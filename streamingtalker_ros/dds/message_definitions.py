@@ -141,4 +141,5 @@ PACKAGE_MESSAGES = (
     "SpeechStatus",
     "Expression",
     "Gesture",
+    "DialogueState",
 )

@@ -17,14 +17,20 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from streamingtalker_ros.conversation.turn_taking import DialogueState
 from streamingtalker_ros.dds import message_types
+from streamingtalker_ros.dds.audio_input import AudioInput
 from streamingtalker_ros.dds.expression_topics import ExpressionTopics
 from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher, Subscription, matched_readers
 from streamingtalker_ros.dds.say_action import SayAction
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.messaging import audio_common, face_message_builder, speech_messages
-from streamingtalker_ros.messaging.audio_receiver import AudioReceiver
 from streamingtalker_ros.messaging.diagnostics import DiagnosticsReporter
+from streamingtalker_ros.messaging.dialogue_messages import (
+    DIALOGUE_TOPIC,
+    DIALOGUE_TYPE,
+    build_dialogue_state,
+)
 from streamingtalker_ros.messaging.face_message_builder import (
     MODEL_TOPIC,
     TOPIC_TYPES,
@@ -77,18 +83,32 @@ class TalkerNode:
         talker = talker or load_talker(parameters)
         self.outputs = OutputGroup.of_talker(parameters.outputs, talker, self._warn)
         self.dds_node = DdsNode(NODE_NAME, namespace, domain, self._warn)
-        self.worker = TalkerWorker(talker, parameters, self._publish, self._warn, retains_audio=True)
+        self.worker = TalkerWorker(
+            talker,
+            parameters,
+            self._publish,
+            self._warn,
+            retains_audio=True,
+            on_dialogue=self._on_dialogue,
+        )
         self.worker.set_neck_limits(limits)
-        self._audio_receiver = AudioReceiver(
+        self._audio = AudioInput(
+            self.dds_node,
             self.worker,
-            self.dds_node.resolve_name(parameters.audio_topic),
+            parameters.audio_topic,
+            parameters.audio_info_topic,
             parameters.audio_format,
             parameters.audio_publisher,
-            self.dds_node.node_name,
-            self._is_publisher_present,
+        )
+        self._partner_audio = AudioInput(
+            self.dds_node,
+            self.worker.partner,
+            parameters.partner_audio_topic,
+            parameters.partner_audio_info_topic,
+            parameters.audio_format,
         )
         self.speech = NodeSpeech(
-            parameters, self.worker, self._audio_receiver.on_speech, self._publish_speech_status, self._warn
+            parameters, self.worker, self._audio.receiver.on_speech, self._publish_speech_status, self._warn
         )
         self._synced_audio = speech_messages.SyncedAudioBuilder(
             message_types.message_class, SYNCED_VARIANT, parameters.frame_id
@@ -102,7 +122,6 @@ class TalkerNode:
             outputs=self.outputs.statistics,
             extra=self.speech.diagnostics,
         )
-        self._audio_subscriptions: dict[tuple[str, bool], Subscription] = {}  # by type and reliability
         self._gaze_input = GazeInput(self.worker, self.worker.warn_once)
         self._gaze_subscriptions: dict[bool, Subscription] = {}  # by reliability
         self._expression_topics = ExpressionTopics(self.dds_node, self.worker, parameters.frame_id)
@@ -140,11 +159,15 @@ class TalkerNode:
             MODEL_TOPIC, TOPIC_TYPES[MODEL_TOPIC], self.dds_node.qos(depth=1, latched=True)
         )
         self._model_writer.write(self._builder.build_model(time.time_ns()))
+        self._dialogue_writer = self.dds_node.create_publisher(
+            DIALOGUE_TOPIC, DIALOGUE_TYPE, self.dds_node.qos(depth=1, latched=True)
+        )
+        self._publish_dialogue(DialogueState.IDLE, time.time_ns())
         self._diagnostics_writer = self.dds_node.create_publisher("/diagnostics", _DIAGNOSTICS_TYPE)
         self.dds_node.create_trigger_service("~/reset", self._on_reset)
         self.dds_node.create_trigger_service("~/interrupt", self._on_interrupt)
-        self._info_subscriptions: dict[tuple[bool, bool], Subscription] = {}  # by reliability and durability
-        self._subscribe_info(reliable=True, latched=False)
+        self._audio.open()
+        self._partner_audio.open()
         self._subscribe_gaze(reliable=True)
         self._expression_topics.open()
         self.dds_node.watch_node_names()
@@ -170,16 +193,9 @@ class TalkerNode:
     # -------------------------------------------------------------------------------------------------- input
 
     def _on_publisher_discovered(self, publisher: DiscoveredPublisher) -> None:
-        """Subscribe to the type of a publisher of audio, and with the QoS of one that offers another.
-
-        A best-effort subscription alone would lose messages of reliable publishers, and a latched one would
-        receive nothing from volatile ones.
-        """
+        self._audio.on_publisher_discovered(publisher)
+        self._partner_audio.on_publisher_discovered(publisher)
         topic = publisher.topic
-        if topic == "rt" + self.dds_node.resolve_name(self.parameters.audio_info_topic):
-            if publisher.type_name == message_types.dds_typename(audio_common.INFO_TYPE):
-                self._subscribe_info(publisher.is_reliable, publisher.is_latched)
-            return
         if topic == "rt" + self.dds_node.resolve_name(self.parameters.gaze_topic):
             if publisher.type_name != message_types.dds_typename(GAZE_TYPE):
                 self.worker.warn_once(
@@ -189,52 +205,7 @@ class TalkerNode:
             elif not publisher.is_reliable:
                 self._subscribe_gaze(reliable=False)
             return
-        if self._expression_topics.on_publisher_discovered(publisher):
-            return
-        if topic != "rt" + self.dds_node.resolve_name(self.parameters.audio_topic):
-            return
-        for name, variant in audio_common.AUDIO_TYPES.items():
-            if message_types.dds_typename(name) == publisher.type_name:
-                self._subscribe_audio(name, variant, reliable=True)
-                if not publisher.is_reliable:
-                    self._subscribe_audio(name, variant, reliable=False)
-                return
-        self.worker.reject(
-            "type",
-            f"the publisher of {topic[2:]} sends {publisher.type_name}: send AudioData or "
-            "AudioDataStamped (ros-drivers), or AudioStamped (mgonzs13)",
-        )
-
-    def _subscribe_audio(self, name: str, variant: audio_common.Variant, reliable: bool) -> None:
-        if (name, reliable) not in self._audio_subscriptions:
-            self._audio_subscriptions[name, reliable] = self.dds_node.create_subscription(
-                self.parameters.audio_topic,
-                name,
-                lambda message: self._on_audio(message, name, reliable),
-                self.dds_node.qos(depth=1000, reliable=reliable),
-                variant,
-            )
-
-    def _subscribe_info(self, reliable: bool, latched: bool) -> None:
-        """Subscribe to the audio's format; messages that two subscriptions receive are the same."""
-        if (reliable, latched) not in self._info_subscriptions:
-            self._info_subscriptions[reliable, latched] = self.dds_node.create_subscription(
-                self.parameters.audio_info_topic,
-                audio_common.INFO_TYPE,
-                lambda message: self._on_audio_info(message, self._info_subscriptions[reliable, latched]),
-                self.dds_node.qos(reliable=reliable, latched=latched),
-            )
-
-    def _on_audio_info(self, message: Any, subscription: Subscription) -> None:
-        publisher = self.dds_node.publisher_id(subscription, message)
-        self._audio_receiver.on_audio_info(message, publisher)
-
-    def _on_audio(self, message: Any, type_name: str, reliable: bool) -> None:
-        subscription = self._audio_subscriptions[type_name, reliable]
-        if not reliable and self.dds_node.is_publisher_reliable(subscription, message):
-            return  # the reliable subscription receives it, too
-        publisher = self.dds_node.publisher_id(subscription, message)
-        self._audio_receiver.on_audio(message, type_name, publisher)
+        self._expression_topics.on_publisher_discovered(publisher)
 
     def _subscribe_gaze(self, reliable: bool) -> None:
         if reliable not in self._gaze_subscriptions:
@@ -250,15 +221,10 @@ class TalkerNode:
             return  # the reliable subscription receives it, too
         self._gaze_input.on_target(message, time.time_ns())
 
-    def _is_publisher_present(self, publisher: str) -> bool:
-        return any(
-            self.dds_node.is_publisher_present(subscription, publisher)
-            for subscription in self._audio_subscriptions.values()
-        )
-
     def _on_reset(self) -> str:
         self.speech.interrupt()
-        self._audio_receiver.reset()
+        self._audio.receiver.reset()
+        self._partner_audio.receiver.reset()
         self.worker.reset()
         return "the next audio begins a new stream"
 
@@ -283,6 +249,18 @@ class TalkerNode:
         if frame.audio is not None and matched_readers(self._synced_writer):
             self._synced_writer.write(self._synced_audio.build(frame.audio, frame.stamp))
         self.speech.on_frame(frame)
+
+    def _on_dialogue(self, state: DialogueState, stamp: int, interrupted: bool) -> None:
+        if interrupted:
+            self.speech.interrupt()
+        self._publish_dialogue(state, stamp, interrupted)
+
+    def _publish_dialogue(self, state: DialogueState, stamp: int, interrupted: bool = False) -> None:
+        self._dialogue_writer.write(
+            build_dialogue_state(
+                message_types.message_class, state, stamp, self.parameters.frame_id, interrupted
+            )
+        )
 
     def _create_speech_topics(self) -> Any:
         """Subscribe to texts, serve the action, and return the writer of the state of what is said."""

@@ -125,6 +125,11 @@ class StreamProtocol(Protocol):
         """Change controls of `talker.control_names`; raises TalkerError for a bad name or value."""
         ...
 
+    @property
+    def partner_voice_s(self) -> float:
+        """Seconds since the partner's voice began; 0 while the partner is silent or cannot be heard."""
+        ...
+
     def apply(self, command: Any) -> None:
         """Apply a command of `conversation.commands`; raises TalkerError if the family has none.
 

@@ -8,23 +8,19 @@ worker.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from rclpy.node import Node
 
+from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging import audio_common
 from streamingtalker_ros.messaging.audio_common import Variant
-from streamingtalker_ros.messaging.audio_receiver import AudioReceiver
+from streamingtalker_ros.messaging.audio_receiver import AudioReceiver, AudioSink
 from streamingtalker_ros.ros import qos
 from streamingtalker_ros.ros.message_types import message_class
 from streamingtalker_ros.ros.subscription import AdaptiveSubscription
-
-if TYPE_CHECKING:  # the marker and head nodes, which import this module, need none of what these import
-    from streamingtalker_ros.audio.packet import AudioPacket
-    from streamingtalker_ros.runtime.parameters import TalkerParameters
-    from streamingtalker_ros.runtime.worker import TalkerWorker
 
 _COUNT_PERIOD_S: Final = 1.0  # interval at which the publishers of the topic are counted
 
@@ -55,28 +51,36 @@ def installed_variant() -> Variant:
 
 
 class AudioInput:
-    """Subscriptions to the audio topic and its format, which follow type and QoS of the publishers.
+    """Subscriptions to an audio topic and its format, which follow type and QoS of the publishers.
 
     Args:
         node: The node.
         variant: As `installed_variant` returns it.
-        parameters: Values of the parameters.
-        worker: Receives the packets.
+        sink: Receives the packets.
+        clock: Gives the time of arrival.
+        topic: Topic of the audio, relative to the node's namespace.
+        info_topic: Topic of its format.
+        default_format: Format of audio that nothing describes.
+        preferred: Publisher that is followed whenever it sends; see `AudioReceiver`.
     """
 
     def __init__(
-        self, node: Node, variant: Variant, parameters: TalkerParameters, worker: TalkerWorker
+        self,
+        node: Node,
+        variant: Variant,
+        sink: AudioSink,
+        clock: Callable[[], float],
+        topic: str,
+        info_topic: str,
+        default_format: AudioFormat,
+        preferred: str = "",
     ) -> None:
         self._node = node
         self._variant: Variant = variant
-        self._parameters = parameters
-        self._worker = worker
-        self._audio_receiver = AudioReceiver(
-            worker,
-            node.resolve_topic_name(parameters.audio_topic),
-            parameters.audio_format,
-            parameters.audio_publisher,
-        )
+        self._sink = sink
+        self._clock = clock
+        self._topic, self._info_topic = topic, info_topic
+        self._audio_receiver = AudioReceiver(sink, node.resolve_topic_name(topic), default_format, preferred)
         self._next_count_time = 0.0  # s, when the publishers are counted next
         self._subscriptions: list[AdaptiveSubscription] = []
 
@@ -89,7 +93,7 @@ class AudioInput:
             self._subscriptions.append(
                 AdaptiveSubscription(
                     self._node,
-                    self._parameters.audio_info_topic,
+                    self._info_topic,
                     [audio_common.INFO_TYPE],
                     lambda message, type_name: self._audio_receiver.on_audio_info(message),
                     qos.INFO_DEPTH,
@@ -100,7 +104,7 @@ class AudioInput:
         self._subscriptions.append(
             AdaptiveSubscription(
                 self._node,
-                self._parameters.audio_topic,
+                self._topic,
                 types,
                 self._on_audio,
                 qos.AUDIO_DEPTH,
@@ -129,21 +133,21 @@ class AudioInput:
         self._subscriptions = []
 
     def _reject_types(self, topic: str, found: list[str], supported: list[str]) -> None:
-        self._worker.reject(
+        self._sink.reject(
             "type",
             f"{topic} carries {', '.join(found)}, which the sourced audio_common_msgs of "
             f"{self._variant} lacks: publish {' or '.join(supported)}, or source the other variant",
         )
 
     def _reject_damaged(self, text: str) -> None:
-        self._worker.reject("damaged", text)
+        self._sink.reject("damaged", text)
 
     def _on_audio(self, message: Any, type_name: str) -> None:
         now = self._node.get_clock().now().nanoseconds
-        self._audio_receiver.on_audio(message, type_name, "", now, self._worker.clock())
+        self._audio_receiver.on_audio(message, type_name, "", now, self._clock())
         if time.monotonic() >= self._next_count_time:
             self._next_count_time = time.monotonic() + _COUNT_PERIOD_S
-            topic = self._node.resolve_topic_name(self._parameters.audio_topic)
+            topic = self._node.resolve_topic_name(self._topic)
             publishers = self._node.get_publishers_info_by_topic(topic)
             # rclpy does not tell which of them sent a message
             self._audio_receiver.report_indistinct(

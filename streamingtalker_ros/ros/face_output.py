@@ -7,7 +7,13 @@ from typing import Any, Final
 
 from rclpy.lifecycle import LifecycleNode
 
+from streamingtalker_ros.conversation.turn_taking import DialogueState
 from streamingtalker_ros.face.default_head.stored import default_rig
+from streamingtalker_ros.messaging.dialogue_messages import (
+    DIALOGUE_TOPIC,
+    DIALOGUE_TYPE,
+    build_dialogue_state,
+)
 from streamingtalker_ros.messaging.face_message_builder import (
     MODEL_TOPIC,
     MOTION_TOPIC,
@@ -58,6 +64,10 @@ class FaceOutput:
             )
         }
         self._visemes_publisher = self._publishers.get(VISEMES_TOPIC)
+        self._frame_id = parameters.frame_id
+        self._publishers[DIALOGUE_TOPIC] = node.create_lifecycle_publisher(
+            message_class(DIALOGUE_TYPE), DIALOGUE_TOPIC, qos.LATCHED
+        )
 
     def open_outputs(self) -> None:
         """Open the live outputs; they send from the next frame on."""
@@ -74,9 +84,24 @@ class FaceOutput:
             self._node.get_logger().info(line)
 
     def publish_model(self) -> None:
-        """Publish the face at rest, latched for late subscribers; the node must be active."""
+        """Publish the face at rest and that nobody speaks, latched for late subscribers.
+
+        The node must be active.
+        """
         now = self._node.get_clock().now().nanoseconds
         self._publishers[MODEL_TOPIC].publish(self._builder.build_model(now))
+        self.publish_dialogue(DialogueState.IDLE, now)
+
+    def publish_dialogue(self, state: DialogueState, stamp: int, interrupted: bool = False) -> None:
+        """Publish who speaks, latched for late subscribers.
+
+        Args:
+            state: Who speaks.
+            stamp: ns, of the frame from which on it holds.
+            interrupted: Whether the partner has interrupted the face.
+        """
+        message = build_dialogue_state(message_class, state, stamp, self._frame_id, interrupted)
+        self._publishers[DIALOGUE_TOPIC].publish(message)
 
     def publish(self, frame: PublishedFrame) -> None:
         """Publish a frame; called in the worker's thread."""

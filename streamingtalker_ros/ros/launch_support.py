@@ -24,6 +24,9 @@ from launch_ros.actions import LifecycleNode, Node
 TOPICS: Final = {
     "audio": "topic of the audio",
     "audio_info": "topic of the audio's format (audio_common_msgs of ros-drivers)",
+    "partner_audio": "topic of the conversation partner's audio",
+    "partner_audio_info": "topic of the format of that audio (audio_common_msgs of ros-drivers)",
+    "dialogue_state": "topic of who speaks",
     "gaze_target": "topic of the point to look at",
     "face_motion": "topic of the face's motion",
     "visemes": "topic of the visemes",

@@ -29,6 +29,7 @@ from streamingtalker_ros.runtime.parameters import NODE_NAME
 if TYPE_CHECKING:
     from rclpy.lifecycle import LifecycleState
 
+    from streamingtalker_ros.conversation.turn_taking import DialogueState
     from streamingtalker_ros.ros.expression_topics import ExpressionTopics
     from streamingtalker_ros.ros.face_output import FaceOutput
     from streamingtalker_ros.ros.gaze_topic import GazeTopic
@@ -61,6 +62,7 @@ class TalkerNode(LifecycleNode):
         self._worker: TalkerWorker | None = None
         self._output: FaceOutput | None = None
         self._audio: audio_input.AudioInput | None = None
+        self._partner_audio: audio_input.AudioInput | None = None
         self._gaze: GazeTopic | None = None
         self._speech: SpeechTopics | None = None
         self._expression: ExpressionTopics | None = None
@@ -119,6 +121,8 @@ class TalkerNode(LifecycleNode):
             self._worker.clock.use_wall_time(False)
         self._worker.start()
         self._audio.open()
+        assert self._partner_audio is not None
+        self._partner_audio.open()
         assert self._gaze is not None
         self._gaze.open()
         assert self._speech is not None
@@ -228,9 +232,28 @@ class TalkerNode(LifecycleNode):
             warn=self.get_logger().warning,
             clock=create_clock(self),
             retains_audio=True,
+            on_dialogue=self._on_dialogue,
         )
         self._worker.set_neck_limits(neck_limits)
-        self._audio = audio_input.AudioInput(self, variant, values, self._worker)
+        self._audio = audio_input.AudioInput(
+            self,
+            variant,
+            self._worker,
+            self._worker.clock,
+            values.audio_topic,
+            values.audio_info_topic,
+            values.audio_format,
+            values.audio_publisher,
+        )
+        self._partner_audio = audio_input.AudioInput(
+            self,
+            variant,
+            self._worker.partner,
+            self._worker.clock,
+            values.partner_audio_topic,
+            values.partner_audio_info_topic,
+            values.audio_format,
+        )
         self._gaze = GazeTopic(self, values, self._worker)
         self._speech = SpeechTopics(self, variant, values, self._worker, self._audio.on_speech)
         self._expression = ExpressionTopics(self, values, self._worker)
@@ -258,6 +281,8 @@ class TalkerNode(LifecycleNode):
         if self._speech is not None:
             self._speech.close()
         self._audio.close()
+        if self._partner_audio is not None:
+            self._partner_audio.close()
         if self._gaze is not None:
             self._gaze.close()
         if self._expression is not None:
@@ -285,12 +310,19 @@ class TalkerNode(LifecycleNode):
             self._expression = None
         if self._output is not None:
             self._output.destroy()
-        self._worker = self._output = self._audio = self._gaze = self._speech = None
+        self._worker = self._output = self._audio = self._partner_audio = self._gaze = self._speech = None
         self._diagnostics_reporter = None
         gc.collect()  # frees the model's memory now
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+    def _on_dialogue(self, state: DialogueState, stamp: int, interrupted: bool) -> None:
+        """Publish who speaks; called in the worker's thread."""
+        if interrupted and self._speech is not None:
+            self._speech.speech.interrupt()
+        if self._output is not None:
+            self._output.publish_dialogue(state, stamp, interrupted)
 
     def _publish_frame(self, frame: PublishedFrame) -> None:
         """Publish a frame, and its audio with it; called in the worker's thread."""
@@ -315,6 +347,8 @@ class TalkerNode(LifecycleNode):
             self._speech.speech.interrupt()
         if self._audio is not None:
             self._audio.reset()
+        if self._partner_audio is not None:
+            self._partner_audio.reset()
         self._worker.reset()
         response.success, response.message = True, "the next audio begins a new stream"
         return response

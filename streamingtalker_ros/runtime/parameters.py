@@ -54,6 +54,8 @@ _NAMES: Final = (
     "audio_publisher",
     "gaze_topic",
     "gaze_head",
+    "partner_audio_topic",
+    "partner_audio_info_topic",
 )  # go into messages, the log
 
 _T = TypeVar("_T")
@@ -129,6 +131,17 @@ class TalkerParameters:
         "",
         "Robot head whose neck's limits the gaze keeps: a name in config/heads or the path of a YAML file; "
         "empty for those of a person.",
+    )
+    partner_audio_topic: str = _parameter(
+        "partner_audio", "Topic of the conversation partner's audio, which the face listens to."
+    )
+    partner_audio_info_topic: str = _parameter(
+        "partner_audio_info", "Topic of the format of the partner's audio (audio_common_msgs of ros-drivers)."
+    )
+    interrupt_on_partner: bool = _parameter(
+        False,
+        "Stop speaking, as ~/interrupt does, when the partner has spoken into the face's turn for 0.2 s.",
+        dynamic=True,
     )
     sample_format: str = _parameter(
         "s16",

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,10 @@ import numpy.typing as npt
 from streamingtalker_ros.audio.clock import AudioClock
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioPacket
-from streamingtalker_ros.conversation.commands import ConversationCommand, LookAt
+from streamingtalker_ros.conversation.commands import ConversationCommand, LookAt, PartnerAudio
 from streamingtalker_ros.conversation.gaze import reach_problem
 from streamingtalker_ros.conversation.neck import NeckLimits
+from streamingtalker_ros.conversation.turn_taking import DialogueState, TurnTaking
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.protocol import AnyFrame, StreamProtocol, TalkerProtocol
 from streamingtalker_ros.runtime.audio_queue import BoundedAudioQueue, EndOfAudio
@@ -38,6 +39,7 @@ from streamingtalker_ros.runtime.frames import Clock, FramePublisher, WarningCal
 from streamingtalker_ros.runtime.lossless_aligner import LosslessAligner
 from streamingtalker_ros.runtime.packet_aligner import PacketAligner
 from streamingtalker_ros.runtime.parameters import TalkerParameters
+from streamingtalker_ros.runtime.partner_input import PartnerInput
 from streamingtalker_ros.runtime.scheduler import FrameScheduler
 from streamingtalker_ros.runtime.sender_faults import SenderFaults
 from streamingtalker_ros.runtime.states import TRANSITIONS, SessionAction, SessionEvent, StreamState
@@ -79,7 +81,31 @@ WEB_POLICY: Final = SessionPolicy(detects_end=False, flushes_silence=False, is_l
 """A browser: a lossless connection that announces the end of its audio, and plays frames by their time."""
 
 
+class DialogueCallback(Protocol):
+    """Receives who speaks, when that changes."""
+
+    def __call__(self, state: DialogueState, stamp: int, interrupted: bool, /) -> object:
+        """Process a change.
+
+        Args:
+            state: Who speaks from now on.
+            stamp: ns, of the frame with which it begins.
+            interrupted: Whether the partner has interrupted the face.
+        """
+        ...
+
+
 def _ignore_warning(kind: str, message: str) -> None: ...
+
+
+def ignore_dialogue(state: DialogueState, stamp: int, interrupted: bool) -> None:
+    """Ignore who speaks.
+
+    Args:
+        state: Who speaks.
+        stamp: ns.
+        interrupted: Whether the partner has interrupted the face.
+    """
 
 
 class VoiceSession:
@@ -97,6 +123,7 @@ class VoiceSession:
         warn: Receives what is wrong with packets, the model or the publisher.
         policy: Kind of sender.
         retains_audio: Whether frames hold the audio that they cover.
+        on_dialogue: Receives who speaks when that changes, in the driving thread.
 
     Raises:
         TalkerError: If the talker lacks the style or the number of steps.
@@ -113,6 +140,7 @@ class VoiceSession:
         warn: WarningCallback = _ignore_warning,
         policy: SessionPolicy = TOPIC_POLICY,
         retains_audio: bool = False,
+        on_dialogue: DialogueCallback = ignore_dialogue,
     ) -> None:
         self.talker = talker
         self.parameters = parameters
@@ -124,6 +152,12 @@ class VoiceSession:
         self._lookahead = round(talker.lookahead * SAMPLE_RATE)  # samples
         self._queue = BoundedAudioQueue(parameters.queue_seconds, self.statistics, warn)
         self._conversation_inputs = ConversationInputs(warn)
+        self.partner = PartnerInput(parameters, warn)
+        """Audio of the conversation partner."""
+        self.turn_taking = TurnTaking()
+        """Who speaks; for the driving thread."""
+        self._on_dialogue = on_dialogue
+        self._dialogue_stamp = 0  # ns, of the frame generated last
         self.sender_faults = SenderFaults(warn, clock)
         """What is wrong with the sender of the audio."""
         self._aligner = (
@@ -271,6 +305,7 @@ class VoiceSession:
         while True:
             for command in self._queue.take_commands():
                 command()
+            self.partner.receive()
             if self._timeline.has_audio or self._dequeue_until_audio(now):
                 self._skip_overload(now)
                 wait_until, hop = self._consume_audio(now)
@@ -327,6 +362,7 @@ class VoiceSession:
             if timed.idle and self._pending_stream and self.talker.frames_per_step > 1:
                 continue  # the end of a chunk lies behind the end of its stream
             self._output.add(timed)
+            self._follow_dialogue(timed)
 
     def on_model_error(self, error: Exception) -> None:
         """Handle an exception of the model: the frame is lost, the next audio begins a new stream.
@@ -364,6 +400,8 @@ class VoiceSession:
                 self._close_mouth(now)
             case SessionAction.START_IDLE:
                 self._start_idle(now)
+            case SessionAction.START_LISTENING:
+                self._start_idle(now, self.partner.first_stamp or 0)
             case SessionAction.BARGE_IN:
                 self._barge_in(now)
             case SessionAction.DISCARD_STREAM:
@@ -424,6 +462,7 @@ class VoiceSession:
         self._pending_stream.clear()
         self._output.discard()
         self._last_packet_time = self._packet_seconds = 0.0
+        self._end_dialogue()
 
     def _reset(self) -> None:
         self._discard_stream()
@@ -431,6 +470,7 @@ class VoiceSession:
             self._aligner.forget_sender()
         self._output.reset()
         self._conversation_inputs.clear()
+        self.partner.reset()
         self.stream.reset(self._seed)
 
     def _start_stream(self, segment: AudioSegment | None) -> None:
@@ -479,10 +519,10 @@ class VoiceSession:
         self._output.is_interrupted = True
         self._start_silence(self._timeline.position, now)
 
-    def _start_idle(self, now: float) -> None:
+    def _start_idle(self, now: float, stamp: int = 0) -> None:
         self._begin_stream()
         clock = AudioClock(SAMPLE_RATE)
-        clock.assign(0, 0)
+        clock.assign(stamp, 0)
         self._timeline.clock = clock
         self._scheduler.start(now)
         self._start_silence(0, now)
@@ -610,7 +650,9 @@ class VoiceSession:
             As `_consume_audio`.
         """
         if self._state is StreamState.WAITING:
-            return None, None
+            if self.partner.first_stamp is None or not self.parameters.idle:
+                return self._pause()
+            self._dispatch(SessionEvent.PARTNER_AUDIO, now=now)
         if self._state is StreamState.SPEAKING:
             return self._detect_end(now), None
         timeline = self._timeline
@@ -619,7 +661,7 @@ class VoiceSession:
         if self._state is not StreamState.IDLE and target > timeline.closing_end:
             self._dispatch(SessionEvent.MOUTH_CLOSED, now=now)
         if self._state is StreamState.IDLE and not self.parameters.idle:
-            return None, None
+            return self._pause()
         due = 0.0
         if self._state is StreamState.IDLE or not self._policy.flushes_silence:
             due = self._scheduler.silence_time(target)
@@ -632,6 +674,12 @@ class VoiceSession:
             return due, None
         self._aligner.insert_silence(count)
         return now, self._with_arrival(timeline.consume_silence(count), None)
+
+    def _pause(self) -> tuple[None, None]:
+        """Without frames nobody is heard; returns that nothing is to be done."""
+        self.partner.discard()
+        self._end_dialogue()
+        return None, None
 
     def _detect_end(self, now: float) -> float | None:
         """End the audio if no packet arrived for too long; returns when to look again."""
@@ -695,7 +743,11 @@ class VoiceSession:
         if frame < 0:
             return
         stamp = timeline.frame_stamp(timeline.published_index(frame))
-        for command in self._conversation_inputs.take_due(stamp):
+        commands = self._conversation_inputs.take_due(stamp)
+        heard = self.partner.window(stamp, timeline.hop)
+        if heard is not None:
+            commands.append(PartnerAudio(heard))
+        for command in commands:
             try:
                 self.stream.apply(command)
             except TalkerError as error:
@@ -704,6 +756,41 @@ class VoiceSession:
                 problem = reach_problem(command.target)
                 if problem is not None:
                     self._warn("gaze_reach", problem)
+
+    def _follow_dialogue(self, timed: TimedFrame) -> None:
+        """Follow who speaks; the partner may interrupt."""
+        turn, before = self.turn_taking, self.turn_taking.state
+        self._dialogue_stamp = timed.stamp
+        is_heard = not timed.idle and not self._output.is_interrupted
+        own_voice = is_heard and bool(getattr(timed.frame, "speaking", True))
+        turn.step(own_voice, self.stream.partner_voice_s, 1.0 / self.talker.frame_rate)
+        interrupts = (
+            turn.is_interrupted
+            and self.parameters.interrupt_on_partner
+            and self._state is StreamState.SPEAKING
+        )
+        if interrupts:
+            self.interrupt()  # takes effect before the next hop
+            turn.end_own_turn()
+        if interrupts or turn.state is not before:
+            self._report_dialogue(timed.stamp, interrupts)
+
+    def _end_dialogue(self) -> None:
+        """Nobody is heard any more, because there are no frames."""
+        if self.turn_taking.state is not DialogueState.IDLE:
+            self.turn_taking.reset()
+            self._report_dialogue(self._dialogue_stamp, False)
+
+    def _report_dialogue(self, stamp: int, interrupted: bool) -> None:
+        try:
+            self._on_dialogue(self.turn_taking.state, stamp, interrupted)
+        except Exception as error:
+            self.statistics.errors += 1
+            self._warn(
+                "dialogue",
+                f"the state of the dialogue could not be published ({type(error).__name__}: {error}): the "
+                "node goes on",
+            )
 
     def _to_timed(self, frame: AnyFrame, model_seconds: float) -> TimedFrame:
         """Place a frame of the talker in the published stream."""

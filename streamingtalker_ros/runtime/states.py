@@ -41,6 +41,7 @@ class SessionEvent(Enum):
     INTERRUPT = "`~/interrupt`"
     SUSPEND = "the sender pauses or announces a new stream (web)"
     RESET = "`~/reset`"
+    PARTNER_AUDIO = "the first audio of the partner, while `idle` is true"
     MODEL_ERROR = "the model raised an exception"
 
 
@@ -53,6 +54,7 @@ class SessionAction(Enum):
     RESYNC_SILENCE = "restart the clock of the silence at the present position"
     CLOSE_MOUTH = "close the mouth over four frames"
     START_IDLE = "start a stream of idle frames, cross-fade from the last pose"
+    START_LISTENING = "start a stream of idle frames at the stamp of the partner's audio, cross-fade"
     MARK_END = "count time from here"
     RUN_IDLE = "pace idle frames by the clock"
     BARGE_IN = "drop the queued audio, close the mouth over three frames"
@@ -93,6 +95,7 @@ _BY_STATE: Final[dict[StreamState, dict[SessionEvent, Transition]]] = {
     _S.WAITING: {
         **_COMMON,
         _E.END_OF_AUDIO: Transition(_S.IDLE, _A.START_IDLE),
+        _E.PARTNER_AUDIO: Transition(_S.IDLE, _A.START_LISTENING),
         _E.INTERRUPT: Transition(_S.WAITING, _A.DISCARD_STREAM),
     },
     _S.SPEAKING: {

@@ -28,7 +28,8 @@ from streamingtalker_ros.process import LOGGER_NAME, FaultLog, never_raising
 from streamingtalker_ros.runtime.batch import run_batch
 from streamingtalker_ros.runtime.frames import Clock, FaceFrame, FramePublisher
 from streamingtalker_ros.runtime.parameters import TalkerParameters
-from streamingtalker_ros.runtime.session import VoiceSession
+from streamingtalker_ros.runtime.partner_input import PartnerInput
+from streamingtalker_ros.runtime.session import DialogueCallback, VoiceSession, ignore_dialogue
 from streamingtalker_ros.runtime.states import StreamState
 from streamingtalker_ros.runtime.statistics import Statistics
 
@@ -81,6 +82,7 @@ class TalkerWorker:
         clock: Time in seconds, monotonic: the time of the packets' `arrival`. A clock that does not follow
             real time, such as that of a simulation, is polled.
         retains_audio: Whether frames hold the audio that they cover.
+        on_dialogue: Receives who speaks when that changes, in the worker's thread.
 
     Raises:
         TalkerError: If the talker lacks the style or the number of steps.
@@ -94,6 +96,7 @@ class TalkerWorker:
         warn: Callable[[str], Any] | None = None,
         clock: Clock = time.monotonic,
         retains_audio: bool = False,
+        on_dialogue: DialogueCallback = ignore_dialogue,
     ) -> None:
         talker.check(parameters.style, parameters.steps)
         self.talker = talker
@@ -110,7 +113,9 @@ class TalkerWorker:
             clock=clock,
             warn=self.warn_once,
             retains_audio=retains_audio,
+            on_dialogue=on_dialogue,
         )
+        self.partner.on_packet = self._notify
         self._condition = threading.Condition()
         self._wakeup = False
         self._stopping = False
@@ -233,11 +238,24 @@ class TalkerWorker:
 
     def statistics(self) -> dict[str, float]:
         """Return the counters of `Statistics`, latency percentiles in ms and the queued seconds."""
-        return {**self._statistics.as_dict(), "queued_seconds": round(self.queued_seconds, 3)}
+        partner = self.partner.statistics
+        return {
+            **self._statistics.as_dict(),
+            "partner_packets": partner.packets,
+            "partner_rejected": partner.rejected,
+            "partner_late": partner.late,
+            "partner_gaps": partner.gaps,
+            "queued_seconds": round(self.queued_seconds, 3),
+        }
 
     def sender_faults(self) -> list[str]:
         """Return what is wrong with the audio's sender at present, as log messages."""
         return self.session.sender_faults.active()
+
+    @property
+    def partner(self) -> PartnerInput:
+        """Receives the partner's audio."""
+        return self.session.partner
 
     def report_sender_fault(self, kind: str, message: str) -> None:
         """Record that the sender of the audio makes a mistake; reported once per kind.

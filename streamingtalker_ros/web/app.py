@@ -18,6 +18,7 @@ from starlette.status import WS_1013_TRY_AGAIN_LATER
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streamingtalker_ros import __version__
+from streamingtalker_ros.conversation.commands import GESTURE_NAMES
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.stored import default_rig
@@ -142,6 +143,7 @@ class WebContext:
             "lookahead": self.talker.lookahead,
             "names": list(ARKIT_NAMES),
             "controls": describe_controls(self.talker),
+            "gestures": [] if self._is_vertex else list(GESTURE_NAMES),
             "limit": self.limits.max_sessions,
             "session_seconds": self.limits.session_seconds,
             "watch": self.watcher.is_available,

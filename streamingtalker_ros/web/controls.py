@@ -13,7 +13,7 @@ from streamingtalker_ros.conversation.emotion_table import EMOTIONS, NEUTRAL
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.model.control_ranges import NUMBER_CONTROLS, SEED_RANGE
-from streamingtalker_ros.web import protocol
+from streamingtalker_ros.web.message_fields import check_float, check_int, describe_value
 
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
@@ -88,22 +88,22 @@ class Controls:
                     f"choose from {', '.join(self._names)}"
                 )
             if name == "seed":
-                self._session.default_seed = protocol.check_int(changes, name, *SEED_RANGE)
+                self._session.default_seed = check_int(changes, name, *SEED_RANGE)
             elif name == "style":
                 if not isinstance(value, str):
-                    raise TalkerError(f"style is {protocol.describe_value(value)}: send the name of one")
+                    raise TalkerError(f"style is {describe_value(value)}: send the name of one")
                 self._stream.style = value[:100]
             elif name == "steps":
-                self._steps = protocol.check_int(changes, name, 1, MAX_STEPS)
+                self._steps = check_int(changes, name, 1, MAX_STEPS)
                 self._stream.steps = self._imposed_steps or self._steps
             elif name == "emotion":
                 if not isinstance(value, str):
-                    raise TalkerError(f"emotion is {protocol.describe_value(value)}: send the name of one")
+                    raise TalkerError(f"emotion is {describe_value(value)}: send the name of one")
                 self._stream.set(emotion=value[:_MAX_NAME_LENGTH])
             elif name == "expression":
                 self._stream.set(expression=_check_expression(value))
             else:
-                self._stream.set(**{name: protocol.check_float(changes, name, *NUMBER_CONTROLS[name][0])})
+                self._stream.set(**{name: check_float(changes, name, *NUMBER_CONTROLS[name][0])})
 
 
 def _check_expression(value: object) -> dict[str, float]:
@@ -111,4 +111,4 @@ def _check_expression(value: object) -> dict[str, float]:
         raise TalkerError(
             'an expression is an object of ARKit shapes and weights, such as {"browInnerUp": 0.4}'
         )
-    return {str(name)[:_MAX_NAME_LENGTH]: protocol.check_float(value, name, -1.0, 1.0) for name in value}
+    return {str(name)[:_MAX_NAME_LENGTH]: check_float(value, name, -1.0, 1.0) for name in value}

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -22,9 +20,29 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from streamingtalker_ros.conversation.commands import (
+    MAX_DECAY_S,
+    MAX_GESTURE_AMPLITUDE_DEG,
+    MAX_GESTURE_COUNT,
+    MAX_TARGET_DISTANCE_M,
+    MIN_DECAY_S,
+    ConversationCommand,
+    Express,
+    Gesture,
+    LookAt,
+)
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.model.control_ranges import SEED_RANGE
+from streamingtalker_ros.web.message_fields import (
+    Field,
+    IntField,
+    NumberField,
+    PointField,
+    SessionField,
+    TextField,
+    describe_value,
+)
 
 PROTOCOL_VERSION: Final = 1
 """Version of the messages; a client that names another one is refused."""
@@ -41,44 +59,37 @@ HEADER = struct.Struct("<BBBxIdffI4x")
 _SCALE = struct.Struct("<f")
 MAX_EPOCH = 255
 _MAX_COUNT = 2**53  # the largest integer that JavaScript represents exactly
-SESSION_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-"""Names under which sessions are shared."""
-
-
-@dataclass(frozen=True)
-class IntField:
-    """A whole number in a client's message.
-
-    Attributes:
-        low: Least value.
-        high: Greatest value.
-        required: Whether it may not be left out.
-    """
-
-    low: int
-    high: int
-    required: bool = True
-
-
-@dataclass(frozen=True)
-class NameField:
-    """The name of a shared session in a client's message, which may be left out."""
-
-
-_EPOCH: Final = IntField(0, MAX_EPOCH)
-CLIENT_MESSAGES: Final[Mapping[str, Mapping[str, IntField | NameField]]] = {
+_EPOCH: Final = IntField(high=MAX_EPOCH)
+_SESSION: Final = SessionField(required=False)
+_AFFECT: Final = NumberField(required=False, low=-1.0, high=1.0)
+CLIENT_MESSAGES: Final[Mapping[str, Mapping[str, Field]]] = {
     "start": {
         "epoch": _EPOCH,
-        "rate": IntField(MIN_SAMPLE_RATE, MAX_SAMPLE_RATE),
-        "seed": IntField(*SEED_RANGE, required=False),
+        "rate": IntField(low=MIN_SAMPLE_RATE, high=MAX_SAMPLE_RATE),
+        "seed": IntField(required=False, low=SEED_RANGE[0], high=SEED_RANGE[1]),
     },
     "rest": {"epoch": _EPOCH},
     "interrupt": {"epoch": _EPOCH},
-    "watch": {"epoch": _EPOCH, "session": NameField()},
+    "watch": {"epoch": _EPOCH, "session": _SESSION},
     "pause": {},
     "set": {},  # of any control
-    "share": {"session": NameField()},
-    "seen": {"count": IntField(0, _MAX_COUNT)},
+    "look_at": {"point": PointField(limit=MAX_TARGET_DISTANCE_M)},
+    "express": {
+        "name": TextField(required=False),
+        "strength": NumberField(required=False),
+        "valence": _AFFECT,
+        "arousal": _AFFECT,
+        "decay": NumberField(required=False, low=MIN_DECAY_S, high=MAX_DECAY_S),
+    },
+    "gesture": {
+        "name": TextField(),
+        "amplitude": NumberField(
+            required=False, low=-MAX_GESTURE_AMPLITUDE_DEG, high=MAX_GESTURE_AMPLITUDE_DEG
+        ),
+        "count": IntField(required=False, low=1, high=MAX_GESTURE_COUNT),
+    },
+    "share": {"session": _SESSION},
+    "seen": {"count": IntField(high=_MAX_COUNT)},
 }
 """Fields of each JSON message of a client, besides "type"."""
 
@@ -97,6 +108,7 @@ SERVER_MESSAGES: Final[Mapping[str, tuple[str, ...]]] = {
             "lookahead",
             "names",
             "controls",
+            "gestures",
         ),
         *("limit", "session_seconds", "watch", "face"),
     ),
@@ -167,71 +179,33 @@ def parse_text(text: str) -> dict[str, Any]:
     kind = message.get("type") if isinstance(message, dict) else None
     if not isinstance(kind, str) or kind not in CLIENT_MESSAGES:
         raise TalkerError(f"a text message has an unknown type: send one of {', '.join(MESSAGE_TYPES)}")
-    for name, spec in CLIENT_MESSAGES[kind].items():
-        if isinstance(spec, NameField):
-            _check_name(message, name)
-        elif spec.required or message.get(name) is not None:
-            check_int(message, name, spec.low, spec.high)
+    for name, field in CLIENT_MESSAGES[kind].items():
+        field.check(message, name)
     return message
 
 
-def _check_name(message: dict[str, Any], name: str) -> None:
-    value = message.get(name)
-    if value is not None and not (isinstance(value, str) and SESSION_NAME.fullmatch(value)):
-        raise TalkerError(
-            f"{name} is {describe_value(value)}: send a name of 1 to 64 letters, digits, points, hyphens and "
-            "underscores"
-        )
+def parse_command(kind: str, message: dict[str, Any]) -> ConversationCommand:
+    """Return the command of a message `look_at`, `express` or `gesture`.
+
+    Args:
+        kind: Type of the message.
+        message: Its fields, as `parse_text` returns them.
+
+    Raises:
+        TalkerError: If the point has no direction, or no emotion or gesture has this name.
+    """
+    if kind == "look_at":
+        return LookAt(message["point"])
+    if kind == "gesture":
+        return Gesture(message["name"], message.get("amplitude"), message.get("count"))
+    strength, valence, arousal, decay = (
+        message.get(name) for name in ("strength", "valence", "arousal", "decay")
+    )
+    return Express(message.get("name") or "", 1.0 if strength is None else strength, valence, arousal, decay)
 
 
 def _reject_constant(name: str) -> NoReturn:
     raise ValueError(name)
-
-
-def describe_value(value: object) -> str:
-    """Describe a client's value for an error message, briefly and without recursing into nested values."""
-    if isinstance(value, (dict, list)):
-        return "an object" if isinstance(value, dict) else "a list"
-    if isinstance(value, int) and value.bit_length() > 128:
-        return "a number of over 38 digits"
-    return repr(str(value)[:40])
-
-
-def check_int(message: dict[str, Any], name: str, low: int, high: int) -> int:
-    """Return an integer field of a message.
-
-    Args:
-        message: the fields of the message.
-        name: name of the field.
-        low: least value allowed.
-        high: greatest value allowed.
-
-    Raises:
-        TalkerError: if the field is missing, is not an integer or is out of range.
-    """
-    value = message.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise TalkerError(f"{name} is {describe_value(value)}: send a whole number of {low} to {high}")
-    return value
-
-
-def check_float(message: dict[str, Any], name: str, low: float, high: float) -> float:
-    """Return a number field of a message.
-
-    Args:
-        message: the fields of the message.
-        name: name of the field.
-        low: least value allowed.
-        high: greatest value allowed.
-
-    Raises:
-        TalkerError: if the field is missing, is not a finite number or is out of range.
-    """
-    value = message.get(name)
-    # the range is checked before the conversion: an integer may be too large for a float
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise TalkerError(f"{name} is {describe_value(value)}: send a number of {low} to {high}")
-    return float(value)
 
 
 def parse_pcm(data: bytes) -> tuple[int, npt.NDArray[np.int16]]:

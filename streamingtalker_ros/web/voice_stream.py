@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
+from streamingtalker_ros.conversation.commands import ConversationCommand, Express, Gesture, LookAt
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.runtime.frames import PublishedFrame, VertexFaceFrame
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
 
 MAX_TURN_SAMPLES: Final = 65536  # of one session that the worker resamples in one turn
+_COMMAND_WARNINGS: Final = frozenset(
+    {LookAt.__name__, Express.__name__, Gesture.__name__, "gaze_reach", "commands"}
+)  # of the session, that concern what the user has asked for
 _QUEUE_MARGIN: Final = 2.0  # the token bucket bounds the audio; the session's queue never rejects before it
 
 
@@ -81,7 +85,7 @@ class VoiceStream:
             parameters,
             self._frames.append,
             clock=clock,
-            warn=lambda kind, message: _report(on_error, kind),
+            warn=lambda kind, message: _report(on_error, kind, message),
             policy=dataclasses.replace(WEB_POLICY, overload_after=limits.backlog_seconds),
         )
         self._controls = Controls(self.session)
@@ -160,6 +164,14 @@ class VoiceStream:
         """
         self.session.post(lambda: self._apply_controls(changes))
         self._wake()
+
+    def command(self, command: ConversationCommand) -> None:
+        """Apply a command of the conversation from the next frame on; a failure is reported by `on_error`.
+
+        Args:
+            command: Any.
+        """
+        self.session.command(command)
 
     def _drop_pending(self, epoch: int | None) -> None:
         self._epoch = epoch
@@ -250,7 +262,9 @@ class VoiceStream:
             self.on_error(str(error))
 
 
-def _report(on_error: Callable[[str], None], kind: str) -> None:
+def _report(on_error: Callable[[str], None], kind: str, message: str) -> None:
     """Report a warning that concerns the user; skipped frames are counted in each frame instead."""
     if kind == "model":
         on_error("the model failed on this stream: start again")
+    elif kind in _COMMAND_WARNINGS:
+        on_error(message)

@@ -206,26 +206,33 @@ class WebSocketSession:
             self._unsubscribe()
             if self._stream is not None:
                 self._stream.pause()
+        elif kind == "set":
+            self._open_stream().set_controls(message)
+        elif kind in ("look_at", "express", "gesture"):
+            self._open_stream().command(protocol.parse_command(kind, message))
         else:
             self._unsubscribe()
-            self._post_to_stream(kind, message)
+            self._begin_timeline(kind, message)
 
-    def _post_to_stream(self, kind: str, message: dict[str, Any]) -> None:
+    def _open_stream(self) -> VoiceStream:
+        """Return the stream of this session, opened by the first message that needs it."""
         if self._stream is None:
             on_frame = None if self._context.output is None else self._send_to_output
             self._stream = self._context.worker.open(self._deliver_own, self._send_error_threadsafe, on_frame)
-        if kind == "set":
-            self._stream.set_controls(message)
-        elif kind == "start":
+        return self._stream
+
+    def _begin_timeline(self, kind: str, message: dict[str, Any]) -> None:
+        stream = self._open_stream()
+        if kind == "start":
             self._rate = message["rate"]
-            self._stream.start(message["epoch"], message["rate"], message.get("seed"))
+            stream.start(message["epoch"], message["rate"], message.get("seed"))
             self._started = (message["epoch"], message["rate"])
             if self._shared is not None:
                 self._shared.start(*self._started)
         elif kind == "rest":
-            self._stream.end_audio(message["epoch"])
+            stream.end_audio(message["epoch"])
         else:
-            self._stream.interrupt(message["epoch"])
+            stream.interrupt(message["epoch"])
 
     def _watch(self, epoch: int, session: str | None) -> None:
         if session is not None and self._shared is not None and self._shared.name == session:

@@ -68,9 +68,10 @@ NODES: dict[str, Callable[[int], Any]] = {
 
 @contextlib.contextmanager
 def sender_of_everything(domain: int) -> Iterator[DdsNode]:
-    """A peer whose publishers cause nodes to subscribe: of audio, and of the model of a vertex talker."""
+    """A peer whose publishers cause nodes to subscribe: of both audios, and of a vertex talker's model."""
     peer = DdsNode("peer", "", domain)
-    peer.create_publisher("audio", PUBLISHED_TYPES["ros-drivers"])
+    for topic in ("audio", "partner_audio"):
+        peer.create_publisher(topic, PUBLISHED_TYPES["ros-drivers"])
     writer = peer.create_publisher("face_model", MODEL_TYPE, peer.qos(depth=1, latched=True))
     from streamingtalker_ros.dds import message_types
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.face.arkit import MOUTH_MASK
 from streamingtalker_ros.runtime.session import WEB_POLICY
 from streamingtalker_ros.runtime.states import (
@@ -20,7 +21,7 @@ from streamingtalker_ros.runtime.states import (
 )
 from streamingtalker_ros.streaming import Talker
 from support.backends import VARIANTS
-from support.scheduler_harness import FRAME, MS, S0, SchedulerHarness, small_talker, voice
+from support.scheduler_harness import FORMAT, FRAME, MS, S0, SchedulerHarness, small_talker, voice
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "node.md"
 BEGIN, END = "<!-- states: begin -->\n", "\n<!-- states: end -->"
@@ -97,6 +98,11 @@ def fail_model(harness: SchedulerHarness) -> None:
     harness.session.post(lambda: harness.session.on_model_error(RuntimeError("out of memory")))
 
 
+def send_partner(harness: SchedulerHarness) -> None:
+    packet = AudioPacket(voice(0.02).tobytes(), FORMAT, LATER, harness.now)
+    harness.session.partner.push(packet)
+
+
 # public calls that raise each event
 TRIGGERS: dict[SessionEvent, Callable[[SchedulerHarness], object]] = {
     SessionEvent.STREAM_START: send_new_stream,
@@ -109,6 +115,7 @@ TRIGGERS: dict[SessionEvent, Callable[[SchedulerHarness], object]] = {
     SessionEvent.SUSPEND: lambda harness: harness.session.suspend(),
     SessionEvent.RESET: lambda harness: harness.session.reset(),
     SessionEvent.MODEL_ERROR: fail_model,
+    SessionEvent.PARTNER_AUDIO: send_partner,
 }
 # a packet begins a new stream where the session has none, or was interrupted; a duplicate is new audio there
 NO_STREAM = (StreamState.WAITING, StreamState.INTERRUPTED)

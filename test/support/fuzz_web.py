@@ -250,6 +250,12 @@ class HostileClient:
             name = self._choose((*NUMBER_CONTROLS, "seed", "style", "steps", "expression", "nothing"))
             shapes = {self._choose(ARKIT_NAMES): self._choose(_NUMBERS)}
             message = {"type": "set", name: self._choose((*_NUMBERS, *_VALUES, shapes, "neutral"))}
+        elif kind in ("look_at", "express", "gesture"):
+            names = ("nod", "lean", "happy", "sad", *_VALUES)
+            points = ([1, 0, 0], [0, 0, 0], [self._choose(_NUMBERS), 1, self._choose(_NUMBERS)], *_VALUES)
+            message |= {"point": self._choose(points), "name": self._choose(names)}
+            for name in ("strength", "valence", "arousal", "decay", "amplitude", "count"):
+                message[name] = self._choose((None, None, None, 1, *_NUMBERS, *_VALUES))
         if self._random.random() < 0.1:
             message[self._choose(("type", "epoch", "rate", "count", "seed"))] = self._choose(_VALUES)
         return message

@@ -14,6 +14,7 @@ import torch
 
 from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioFormat, AudioPacket
+from streamingtalker_ros.conversation.turn_taking import DialogueState
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.model.protocol import BlendshapeFrame, TalkerProtocol
@@ -95,6 +96,7 @@ class SchedulerHarness:
         now: s, the simulated time; begins at `START`.
         frames: (time of publication, published frame).
         warnings: Messages, without limit.
+        dialogue: (stamp, who speaks, whether the partner has interrupted) of each change.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class SchedulerHarness:
         self.now = START
         self.frames: list[tuple[float, Any]] = []
         self.warnings: list[str] = []
+        self.dialogue: list[tuple[int, DialogueState, bool]] = []
         self.statistics = Statistics()
         self.talker: TalkerProtocol = (
             talker if on_accept is None else cast(TalkerProtocol, BatchTalker(talker, on_accept))
@@ -123,6 +126,7 @@ class SchedulerHarness:
             clock=self.clock,
             warn=lambda kind, message: self.warnings.append(message),
             policy=policy,
+            on_dialogue=lambda state, stamp, interrupted: self.dialogue.append((stamp, state, interrupted)),
         )
 
     def clock(self) -> float:

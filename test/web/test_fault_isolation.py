@@ -15,7 +15,7 @@ import pytest
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.streaming import Talker
-from streamingtalker_ros.web import protocol
+from streamingtalker_ros.web import message_fields, protocol
 from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.server import Server
@@ -201,8 +201,8 @@ def test_the_server_ends_with_an_error_if_its_worker_thread_ends(
 @pytest.mark.parametrize("value", [10**400, -(10**400), float("nan"), float("inf"), True, None, "1", [1], {}])
 def test_a_number_is_finite_and_within_its_range(value: object) -> None:
     with pytest.raises(TalkerError):
-        protocol.check_float({"x": value}, "x", 0.0, 2.0)
+        message_fields.check_float({"x": value}, "x", 0.0, 2.0)
     with pytest.raises(TalkerError):
-        protocol.check_int({"x": value}, "x", 0, 2)
-    assert protocol.check_float({"x": 2}, "x", 0.0, 2.0) == 2.0
-    assert protocol.check_int({"x": 2}, "x", 0, 2) == 2
+        message_fields.check_int({"x": value}, "x", 0, 2)
+    assert message_fields.check_float({"x": 2}, "x", 0.0, 2.0) == 2.0
+    assert message_fields.check_int({"x": 2}, "x", 0, 2) == 2

@@ -25,6 +25,7 @@ from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.formats.gltf_writer import write_glb
 from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.web import assets
+from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.server import Server
 from support.scheduler_harness import offline, small_talker
 from support.static_server import static_server
@@ -241,6 +242,30 @@ def test_a_face_listens_to_a_shared_session_and_leaves_nothing_behind(
         page.run("new Promise((resolve) => setTimeout(resolve, 300))")
         assert server.context.session_count == 0 and server.context.shared_sessions.count == 0
         assert page.run("record.errors") == []
+
+
+@pytest.mark.browser
+def test_a_face_looks_smiles_and_nods_and_looks_again_when_the_server_has_restarted(
+    browser: Chromium, folder: Path, talker: Talker
+) -> None:
+    smile, left = (4 + INDEX[name] for name in ("mouthSmileLeft", "eyeLookOutLeft"))
+    last = "record.frames.at(-1)"
+    shown = f"{last}[{left}] > 0.2 && {last}[{smile}] > 0.2"
+    with static_server(folder) as origin, opened(browser, origin) as page:
+        with running_server(talker, origins=[origin]) as server:
+            add_face(page, src=server.origin, muted="")
+            page.run(f"{FACE}.addEventListener('ready', ({{ detail }}) => window.offered = detail)")
+            page.wait("offered.gestures.includes('nod') && offered.emotions.includes('happy')")
+            page.run(f"({FACE}.lookAt([1, 1, 0]), {FACE}.express('happy', {{ strength: 1 }}))")
+            page.wait(shown)
+        page.wait(f"{FACE}.state === 'connecting'")
+        page.run("record.frames.length = 0")
+        context = WebContext(talker, warn=lambda message: None)
+        with Server(context, port=server.port, origins=[origin]).background():
+            page.wait(shown, 30)
+            page.run(f"({FACE}.gesture('bow'), {FACE}.lookAt(null), {FACE}.express(null))")
+            page.wait(f"{last}[{left}] < 0.1 && {last}[{smile}] < 0.1")
+        assert "unknown gesture 'bow'" in page.run("record.errors.join()")
 
 
 def test_the_bundle_is_one_file_of_less_than_a_megabyte() -> None:

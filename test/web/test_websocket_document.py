@@ -19,6 +19,14 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.model.control_ranges import NUMBER_CONTROLS, SEED_RANGE
 from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.controls import MAX_STEPS, describe_controls
+from streamingtalker_ros.web.message_fields import (
+    Field,
+    IntField,
+    NumberField,
+    PointField,
+    SessionField,
+    TextField,
+)
 from support.scheduler_harness import small_talker
 from support.web_client import WebClient, running_server
 
@@ -64,28 +72,43 @@ def test_the_messages_of_the_client_have_the_documented_fields_and_ranges() -> N
     for kind, fields in protocol.CLIENT_MESSAGES.items():
         assert documented[kind].keys() == fields.keys()
         for name, spec in fields.items():
-            value = documented[kind][name]
-            if isinstance(spec, protocol.IntField):
-                optional = "" if spec.required else ", optional"
-                assert value == f"{spec.low} to {spec.high}{optional}", (kind, name)
-            else:
-                assert value == "name, optional"
+            assert documented[kind][name] == spec.description, (kind, name)
+
+
+def values_of(field: Field) -> tuple[list[Any], list[Any]]:
+    """Values of a field that are accepted, those at its limits among them, and values that are not."""
+    match field:
+        case IntField(low=low, high=high):
+            return [low, high], [low - 1, high + 1, 0.5, "1", True, [], 10**400]
+        case NumberField(low=low, high=high):
+            return [low, high], [low - 1e-6, high + 1e-6, "1", True, [], {}, 10**400]
+        case TextField(max_chars=limit):
+            return ["", "x" * limit], ["x" * (limit + 1), 1, [], True]
+        case SessionField():
+            return ["a", "a-_." * 16], ["", "a b", "a" * 65, 1, []]
+        case PointField(limit=limit):
+            return [[limit, -limit, 0], None], [[1, 2], [1, 2, 2 * limit], [1, 2, True], [1, 2, None], 1, {}]
+    raise AssertionError(f"the test knows no values of {field}")
 
 
 @pytest.mark.parametrize("kind", protocol.MESSAGE_TYPES)
-def test_the_documented_ranges_are_those_that_are_accepted(kind: str) -> None:
-    fields = {
-        name: spec
-        for name, spec in protocol.CLIENT_MESSAGES[kind].items()
-        if isinstance(spec, protocol.IntField)
-    }
-    for bound in ("low", "high"):
-        message = {"type": kind, **{name: getattr(spec, bound) for name, spec in fields.items()}}
+def test_the_documented_values_are_those_that_are_accepted(kind: str) -> None:
+    fields = protocol.CLIENT_MESSAGES[kind]
+    message = {"type": kind, **{name: values_of(field)[0][0] for name, field in fields.items()}}
+    for name, field in fields.items():
+        accepted, rejected = values_of(field)
+        for value in [*accepted, *([] if field.required else [None])]:
+            changed = {**message, name: value}
+            assert protocol.parse_text(json.dumps(changed)) == changed
+        for wrong in rejected:
+            with pytest.raises(TalkerError, match="send"):
+                protocol.parse_text(json.dumps({**message, name: wrong}))
+        del message[name]
+        if field.required:
+            with pytest.raises(TalkerError, match=name):
+                protocol.parse_text(json.dumps(message))
+            message[name] = accepted[0]
         assert protocol.parse_text(json.dumps(message)) == message
-        for name, spec in fields.items():
-            for wrong in (spec.low - 1, spec.high + 1, 0.5, "1", True):
-                with pytest.raises(TalkerError, match=name):
-                    protocol.parse_text(json.dumps({**message, name: wrong}))
 
 
 def test_the_documented_controls_are_those_of_the_model() -> None:

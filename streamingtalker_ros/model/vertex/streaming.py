@@ -511,6 +511,11 @@ class VertexStream(NotCopyable):
         for name in controls:
             raise TalkerError(f"{name} is not a control of a stream of a vertex model, which has none")
 
+    @property
+    def partner_voice_s(self) -> float:
+        """0: a vertex stream hears no partner."""
+        return 0.0
+
     def apply(self, command: object) -> None:
         """Raise TalkerError: a vertex stream has no conversation layer.
 
