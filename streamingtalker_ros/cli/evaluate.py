@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -18,7 +19,7 @@ from streamingtalker_ros.process import print_progress, print_result
 
 if TYPE_CHECKING:
     from streamingtalker_ros.evaluation.results import EvaluationResults
-    from streamingtalker_ros.evaluation.test_set import TestSet
+    from streamingtalker_ros.evaluation.test_set import Scores, TestSet
     from streamingtalker_ros.face.rig import Rig
     from streamingtalker_ros.streaming import Talker
 
@@ -43,6 +44,23 @@ COLUMNS = (
     ("loudness_r_median", "loud r"),
 )
 """Key of a score and title of its column."""
+
+SPEAKER_COLUMNS = (
+    ("lip_opening_r", "r"),
+    ("lip_width_r", "width r"),
+    ("rounding_r", "round r"),
+    ("lip_opening_amplitude", "amplitude"),
+    ("lip_width_amplitude", "width"),
+    ("upper_lip_amplitude", "upper lip"),
+    ("chin_amplitude", "chin"),
+    ("parted_before_speech", "before"),
+    ("parted_after_speech", "after"),
+    ("false_closures", "false cl."),
+    ("lip_opening_fast_power", "> 5 Hz"),
+    ("head_range_degrees", "head °"),
+    ("brows_std", "brows"),
+)
+"""The same of the table of speakers."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -162,6 +180,7 @@ def run(args: argparse.Namespace) -> int:
     results = (_score_motion if args.generated else _evaluate_model)(args, rig, test_sets)
     for test_set in results.test_sets:
         _print_scores(test_set, results)
+    _print_speakers(results)
     _print_criteria(results)
     if args.json:
         write_text(args.json, json.dumps(results.to_json(), indent=1) + "\n")
@@ -250,18 +269,32 @@ def _print_scores(test_set: TestSet, results: EvaluationResults) -> None:
     if voices and test_set.is_known_voice:
         voices_text += " with other clips in the training set"
     print_result(f"\n{test_set.name}: {len(test_set.clips)} clips, {test_set.seconds:.0f} s{voices_text}")
-    systems = results.scores[test_set.name]
-    width = max(map(len, systems))
-    columns = [
+    _print_table(results.scores[test_set.name], COLUMNS)
+
+
+def _print_speakers(results: EvaluationResults) -> None:
+    from streamingtalker_ros.evaluation.speaker_scores import speaker_rows, still_shapes
+
+    rows = speaker_rows(results)
+    if not rows:
+        return
+    print_result(f"\nspeakers whose motion was captured, {results.system}:")
+    _print_table(rows, SPEAKER_COLUMNS)
+    still = still_shapes(results.all_curves())
+    print_result(f"  shapes that never move: {len(still)} ({', '.join(still) or 'none'})")
+
+
+def _print_table(rows: Mapping[str, Scores], columns: Sequence[tuple[str, str]]) -> None:
+    """Print rows of scores; columns without any value are left out."""
+    width = max(map(len, rows))
+    used = [
         (key, title)
-        for key, title in COLUMNS
-        if any(scores[key] == scores[key] for scores in systems.values())  # not all NaN
+        for key, title in columns
+        if any(scores[key] == scores[key] for scores in rows.values())  # not all NaN
     ]
-    print_result(" " * (width + 2) + "".join(f"{title:>10}" for _, title in columns))
-    for system, scores in systems.items():
-        print_result(
-            f"  {system:{width}}" + "".join(f"{_format_score(scores[key]):>10}" for key, _ in columns)
-        )
+    print_result(" " * (width + 2) + "".join(f"{title:>10}" for _, title in used))
+    for name, scores in rows.items():
+        print_result(f"  {name:{width}}" + "".join(f"{_format_score(scores[key]):>10}" for key, _ in used))
 
 
 def _format_score(value: float) -> str:

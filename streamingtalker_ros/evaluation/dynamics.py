@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import INDEX
+from streamingtalker_ros.face.rotation import quaternion_to_euler
 
 EYELIDS: Final = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
 """Columns of the eyelids' weights."""
@@ -21,6 +22,9 @@ EYELIDS: Final = [INDEX["eyeBlinkLeft"], INDEX["eyeBlinkRight"]]
 BLINK_ONSET: Final = 0.5
 BLINK_OFFSET: Final = 0.25
 """A blink begins above `BLINK_ONSET` and ends below `BLINK_OFFSET` (mean weight of both lids)."""
+
+FAST_HZ: Final = 5.0
+"""Above it lips move within a syllable."""
 
 SEGMENT_FRAMES: Final = 64
 """Frames of a segment of the power spectrum, 2.56 s at 25 frames/s."""
@@ -74,6 +78,33 @@ def rms_jerk(curve: np.ndarray, frame_rate: float) -> float:
     return (
         float(np.sqrt(np.mean(np.diff(curve, n=3) ** 2)) * frame_rate**3) if len(curve) > 3 else float("nan")
     )
+
+
+def fast_power_fraction(curves: Iterable[np.ndarray], frame_rate: float) -> float:
+    """Fraction of the power of several curves together that lies above `FAST_HZ`.
+
+    Args:
+        curves: (T,) each.
+        frame_rate: frames per second.
+
+    Returns:
+        The fraction; NaN when every curve is too short for `power_spectrum`, or none moves.
+    """
+    frequencies, power = power_spectrum(curves, frame_rate)
+    total = power.sum()
+    return float(power[frequencies > FAST_HZ].sum() / total) if total > 0 else float("nan")
+
+
+def rotation_range(head: np.ndarray) -> float:
+    """Peak-to-peak rotation of the head: the largest of the ranges of yaw, pitch and roll.
+
+    Args:
+        head: (T, 4) quaternions xyzw.
+
+    Returns:
+        Degrees.
+    """
+    return float(np.degrees(np.ptp(np.unwrap(quaternion_to_euler(head), axis=0), axis=0).max()))
 
 
 def power_spectrum(curves: Iterable[np.ndarray], frame_rate: float) -> tuple[np.ndarray, np.ndarray]:

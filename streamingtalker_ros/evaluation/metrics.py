@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import HOP_LENGTH
+from streamingtalker_ros.corpus.video.neutral_pose import MAX_REST_GAP
 from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS, Phone, has_unreliable_alignment
 
 CLOSED_RATIO: Final = 0.1
@@ -22,6 +23,9 @@ CLOSED_RATIO: Final = 0.1
 
 PHONE_MARGIN_S: Final = 0.02
 """Seconds, half a frame: tolerance at both ends of a phone."""
+
+PARTED_WINDOW_S: Final = 0.32
+"""Seconds before and after speech in which lips are parted or not."""
 
 MAX_LAG_FRAMES: Final = 5
 """Frames of shift, either way, over which curves are cross-correlated."""
@@ -84,6 +88,39 @@ def frames_within(start: float, end: float, frames: int, frame_rate: float) -> n
     if last < first:
         first = last = int(np.floor(0.5 * (start + end) * frame_rate))
     return np.arange(max(first, 0), min(last, frames - 1) + 1)
+
+
+def speech_span(phones: Iterable[Phone]) -> tuple[float, float] | None:
+    """The time from the first to the last phone of a clip.
+
+    Args:
+        phones: normalized phones.
+
+    Returns:
+        (start, end) in seconds; None without speech.
+    """
+    spoken = [phone for phone in phones if phone.name != "pau"]
+    return (spoken[0].start, spoken[-1].end) if spoken else None
+
+
+def parted_around_speech(
+    opening: np.ndarray, speech: tuple[float, float], frame_rate: float
+) -> tuple[float, float]:
+    """Fraction of the frames with parted lips just before and just after speech.
+
+    Args:
+        opening: (T,) lip opening in inter-ocular distances.
+        speech: `speech_span` of the clip.
+        frame_rate: frames per second.
+
+    Returns:
+        Fractions in the `PARTED_WINDOW_S` before and after; NaN where the clip has no such frame.
+    """
+    windows = ((speech[0] - PARTED_WINDOW_S, speech[0]), (speech[1], speech[1] + PARTED_WINDOW_S))
+    middles = (np.arange(len(opening)) + 0.5) / frame_rate
+    parted = [opening[(start <= middles) & (middles < end)] > MAX_REST_GAP for start, end in windows]
+    before, after = (float(frames.mean()) if len(frames) else float("nan") for frames in parted)
+    return before, after
 
 
 def vowel_opening(
@@ -237,6 +274,35 @@ def amplitude_ratio(generated: np.ndarray, reference: np.ndarray) -> float:
         Generated over reference; NaN where the reference is constant.
     """
     return float(generated.std() / reference.std()) if reference.std() > 1e-9 else float("nan")
+
+
+def finite_percentile(values: npt.ArrayLike, q: float) -> float:
+    """Percentile of the values that are finite.
+
+    Args:
+        values: (N,).
+        q: 0..100.
+
+    Returns:
+        The percentile; NaN without a finite value.
+    """
+    finite = np.asarray(values, np.float64)
+    finite = finite[np.isfinite(finite)]
+    return float(np.percentile(finite, q)) if len(finite) else float("nan")
+
+
+def finite_mean(values: npt.ArrayLike) -> float:
+    """Mean of the values that are finite.
+
+    Args:
+        values: (N,).
+
+    Returns:
+        The mean; NaN without a finite value.
+    """
+    finite = np.asarray(values, np.float64)
+    finite = finite[np.isfinite(finite)]
+    return float(finite.mean()) if len(finite) else float("nan")
 
 
 def closing_time(opening: np.ndarray, last_sound: float, frame_rate: float, limit: float) -> float:

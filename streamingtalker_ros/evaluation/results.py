@@ -16,7 +16,15 @@ import numpy as np
 
 from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.evaluation import drift, metrics, model_stats, non_speech, robustness, sampling
+from streamingtalker_ros.evaluation import (
+    drift,
+    metrics,
+    model_stats,
+    non_speech,
+    robustness,
+    sampling,
+    speaker_scores,
+)
 from streamingtalker_ros.evaluation.baselines import BASELINES
 from streamingtalker_ros.evaluation.inference import inter_ocular_distance, synthesize_batch
 from streamingtalker_ros.evaluation.motion_curves import MotionCurves, resample_frames
@@ -90,6 +98,11 @@ class EvaluationResults:
         self.scores.setdefault(test_set.name, {})[system] = scores
         self.per_clip.setdefault(test_set.name, {})[system] = clips
 
+    @property
+    def systems(self) -> list[str]:
+        """Names of all systems, the evaluated one first."""
+        return list(dict.fromkeys(name for scores in self.scores.values() for name in scores))
+
     def main_test_set(self) -> TestSet:
         """Return the test set for further measurements: the longest of those with bilabials, if any."""
         return max(
@@ -100,12 +113,15 @@ class EvaluationResults:
             ),
         )
 
+    def all_curves(self) -> list[MotionCurves]:
+        """Return the evaluated system's motion of every clip."""
+        return [curves for test_set in self.scores for curves in self.curves[test_set][self.system]]
+
     def speech_lip_speed_p95(self) -> float:
         """95th percentile of the model's lip speed over all test sets, metres per second."""
         speeds = [
             non_speech.lip_speed(self.rig, curves.weights, FRAME_RATE)
-            for test_set in self.test_sets
-            for curves in self.curves[test_set.name][self.system]
+            for curves in self.all_curves()
             if curves.weights is not None
         ]
         return float(np.percentile(np.concatenate(speeds), 95))
@@ -114,11 +130,18 @@ class EvaluationResults:
         """Return all scores as plain types; NaN and infinity become None."""
         from streamingtalker_ros.evaluation.acceptance import check_criteria
 
+        speakers = {system: speaker_scores.score_speakers(self, system) for system in self.systems}
         return _to_plain(
             {
                 "model": self.name,
                 "system": self.system,
                 "test_sets": self.scores,
+                "speakers": speakers,
+                "speaker_summary": {
+                    system: speaker_scores.summarize_speakers(scores.values())
+                    for system, scores in speakers.items()
+                },
+                "still_shapes": speaker_scores.still_shapes(self.all_curves()),
                 "non_speech": self.non_speech,
                 "robustness": self.robustness,
                 "drift": self.drift,

@@ -23,11 +23,15 @@ from streamingtalker_ros.evaluation.inference import MOUTH_SHAPES, inter_ocular_
 from streamingtalker_ros.evaluation.metrics import MAX_LAG_FRAMES
 from streamingtalker_ros.evaluation.motion_curves import MotionCurves, reference_curves
 from streamingtalker_ros.evaluation.vertex_metrics import MeshRegions
+from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
 
 MIN_MOTION_STD: Final = 0.002
 """Inter-ocular distances: a reference whose opening deviates less is excluded from correlations."""
+
+ROUNDING_SHAPES: Final = [INDEX["mouthPucker"], INDEX["mouthFunnel"]]
+"""Columns of the shapes that round the lips."""
 
 _QUIET_RANGE_DB = 40.0  # below the loudest frame of a clip
 _MIN_SPEECH_DBFS = -70.0
@@ -159,7 +163,10 @@ def score(rig: Rig, test_set: TestSet, curves: Sequence[MotionCurves]) -> tuple[
         The scores of the test set, and arrays (N,) of scores over the clips whose reference moves.
     """
     regions = vertex_metrics.mesh_regions(rig)
-    rows = [_score_clip(rig, regions, curves[i], test_set.reference[i]) for i in test_set.moving_clips]
+    rows = [
+        _score_clip(rig, regions, curves[i], test_set.reference[i], test_set.phones[i])
+        for i in test_set.moving_clips
+    ]
     clips = {key: np.array([row[key] for row in rows]) for key in rows[0]} if rows else {}
     openings = [curve.opening for curve in curves]
     vowel_opening = metrics.vowel_opening(openings, test_set.phones, FRAME_RATE)
@@ -172,8 +179,8 @@ def score(rig: Rig, test_set: TestSet, curves: Sequence[MotionCurves]) -> tuple[
     )
     scores: Scores = {"clips": len(curves), "seconds": test_set.seconds, "clips_that_move": len(rows)}
     for name in ("lip_opening_r", "lip_width_r"):
-        scores[f"{name}_median"] = _percentile(clips, name, 50)
-        scores[f"{name}_p10"] = _percentile(clips, name, 10)
+        scores[f"{name}_median"] = metrics.finite_percentile(clips.get(name, ()), 50)
+        scores[f"{name}_p10"] = metrics.finite_percentile(clips.get(name, ()), 10)
     lag = (
         metrics.peak_position(np.nanmean(clips["cross_correlation"], 0)) - MAX_LAG_FRAMES
         if rows
@@ -183,13 +190,13 @@ def score(rig: Rig, test_set: TestSet, curves: Sequence[MotionCurves]) -> tuple[
     scale = inter_ocular_distance(rig)
     scores |= {
         "lag_ms": 1e3 * lag / FRAME_RATE,
-        "lag_frames_median": _percentile(clips, "lag", 50),
+        "lag_frames_median": metrics.finite_percentile(clips.get("lag", ()), 50),
         "lag_within_one_frame": float(np.mean(np.abs(clips["lag"]) <= 1)) if rows else float("nan"),
-        "amplitude_ratio": _percentile(clips, "amplitude", 50),
-        "width_amplitude_ratio": _percentile(clips, "width_amplitude", 50),
-        "lip_opening_error_mm": 1e3 * scale * _mean(clips, "error"),
-        "jerk_ratio": _percentile(clips, "jerk", 50),
-        "jerk_over_amplitude_ratio": _percentile(clips, "jerk_per_amplitude", 50),
+        "amplitude_ratio": metrics.finite_percentile(clips.get("lip_opening_amplitude", ()), 50),
+        "width_amplitude_ratio": metrics.finite_percentile(clips.get("lip_width_amplitude", ()), 50),
+        "lip_opening_error_mm": 1e3 * scale * metrics.finite_mean(clips.get("error", ())),
+        "jerk_ratio": metrics.finite_percentile(clips.get("jerk", ()), 50),
+        "jerk_over_amplitude_ratio": metrics.finite_percentile(clips.get("jerk_per_amplitude", ()), 50),
         "bilabials": counts.bilabials,
         "closure_recall": counts.recall,
         "unreliable_bilabials": counts.unreliable,
@@ -197,10 +204,10 @@ def score(rig: Rig, test_set: TestSet, curves: Sequence[MotionCurves]) -> tuple[
         "open_vowels": counts.open_vowels,
         "false_closures": counts.false_contact_rate,
         "vowel_opening_mm": 1e3 * scale * vowel_opening,
-        "lve_mm2": 1e6 * _mean(clips, "lve"),
-        "fdd_mm2": 1e6 * _mean(clips, "fdd"),
-        "mod_mm": 1e3 * _mean(clips, "mod"),
-        "mouth_weights_error": _mean(clips, "mouth"),
+        "lve_mm2": 1e6 * metrics.finite_mean(clips.get("lve", ())),
+        "fdd_mm2": 1e6 * metrics.finite_mean(clips.get("fdd", ())),
+        "mod_mm": 1e3 * metrics.finite_mean(clips.get("mod", ())),
+        "mouth_weights_error": metrics.finite_mean(clips.get("mouth", ())),
         "blinks_per_minute": _blinks_per_minute(curves),
         "pause_lip_speed_share": _lip_speed_in_pauses(rig, regions, curves, levels),
     }
@@ -209,7 +216,11 @@ def score(rig: Rig, test_set: TestSet, curves: Sequence[MotionCurves]) -> tuple[
 
 
 def _score_clip(
-    rig: Rig, regions: MeshRegions, curves: MotionCurves, reference: MotionCurves
+    rig: Rig,
+    regions: MeshRegions,
+    curves: MotionCurves,
+    reference: MotionCurves,
+    phones: Sequence[Phone],
 ) -> dict[str, Any]:
     """Scores of one clip, and its cross-correlation (2 MAX_LAG_FRAMES + 1,)."""
     frames = min(len(curves.opening), len(reference.opening))
@@ -222,24 +233,46 @@ def _score_clip(
         "lip_opening_r": metrics.correlation(generated, expected),
         "cross_correlation": cross_correlation,
         "lag": int(cross_correlation.argmax()) - MAX_LAG_FRAMES,
-        "amplitude": amplitude,
+        "lip_opening_amplitude": amplitude,
         "jerk": jerk,
         "jerk_per_amplitude": jerk / amplitude if amplitude > 0 else float("nan"),
         "error": float(np.abs(generated - expected).mean()),
-        "lip_width_r": float("nan"),
-        "width_amplitude": float("nan"),
         "lve": float("nan"),
         "fdd": float("nan"),
         "mod": float("nan"),
         "mouth": float("nan"),
     }
-    width, reference_width = curves.width[:frames], reference.width[:frames]
-    if np.isfinite(reference_width).all() and reference_width.std() > 1e-6:
-        row["lip_width_r"] = metrics.correlation(width, reference_width)
-        row["width_amplitude"] = metrics.amplitude_ratio(width, reference_width)
+    for name, curve, expected in (
+        ("lip_width", curves.width, reference.width),
+        ("upper_lip", curves.upper_lip_raise, reference.upper_lip_raise),
+        ("lower_lip", curves.lower_lip_drop, reference.lower_lip_drop),
+        ("chin", curves.chin_drop, reference.chin_drop),
+    ):
+        row[f"{name}_r"], row[f"{name}_amplitude"] = _compare(curve, expected, slice(frames))
+    row["lip_width_r_in_speech"] = row["rounding_r"] = float("nan")
+    speech = metrics.speech_span(phones)
+    if speech:
+        spoken = metrics.frames_within(*speech, frames, FRAME_RATE)
+        row["lip_width_r_in_speech"], _ = _compare(curves.width, reference.width, spoken)
+        if curves.weights is not None:
+            row["rounding_r"], _ = _compare(
+                curves.weights[:, ROUNDING_SHAPES].sum(1), -reference.width, spoken
+            )
     if curves.weights is not None and reference.weights is not None:
         row |= _score_vertices(rig, regions, curves.weights[:frames], reference.weights[:frames])
     return row
+
+
+def _compare(
+    curve: np.ndarray | None, reference: np.ndarray | None, frames: slice | np.ndarray
+) -> tuple[float, float]:
+    """Correlation and amplitude ratio of two curves in some frames; NaN without a reference that moves."""
+    if curve is None or reference is None:
+        return float("nan"), float("nan")
+    curve, reference = curve[frames], reference[frames]
+    if not np.isfinite(reference).all() or reference.std() < 1e-6:
+        return float("nan"), float("nan")
+    return metrics.correlation(curve, reference), metrics.amplitude_ratio(curve, reference)
 
 
 def _score_vertices(rig: Rig, regions: MeshRegions, generated: np.ndarray, reference: np.ndarray) -> Scores:
@@ -318,15 +351,3 @@ def _lip_speed_in_pauses(
     if not in_pauses or sum(map(len, in_pauses)) < FRAME_RATE:
         return float("nan")
     return float(np.percentile(np.concatenate(in_pauses), 95) / np.percentile(np.concatenate(elsewhere), 95))
-
-
-def _percentile(clips: ClipScores, key: str, q: float) -> float:
-    values = clips.get(key, np.zeros(0))
-    values = values[np.isfinite(values)]
-    return float(np.percentile(values, q)) if len(values) else float("nan")
-
-
-def _mean(clips: ClipScores, key: str) -> float:
-    values = clips.get(key, np.zeros(0))
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else float("nan")

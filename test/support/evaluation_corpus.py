@@ -14,6 +14,7 @@ from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.coarticulation import face_motion
 from streamingtalker_ros.corpus.storage import Clip, save_clip
 from streamingtalker_ros.evaluation.inference import inter_ocular_distance
+from streamingtalker_ros.evaluation.motion_curves import MotionCurves
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.phonetics.phones import OPEN_VOWELS, Phone
 
@@ -37,8 +38,11 @@ def synthetic_clip(
     clip = Clip(pcm, weights, head, phones, voice, split, name)
     if tracked:
         rig = default_rig()
+        curves = MotionCurves.from_weights(rig, weights)
         clip.lip_opening = rig.lip_gap(weights) / inter_ocular_distance(rig)
-        clip.lip_width = rig.lip_width(weights) / inter_ocular_distance(rig)
+        clip.lip_width = curves.width
+        clip.upper_lip_raise, clip.lower_lip_drop = curves.upper_lip_raise, curves.lower_lip_drop
+        clip.chin_drop = curves.chin_drop
     return clip
 
 

@@ -20,9 +20,11 @@ from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.evaluation import acceptance
 from streamingtalker_ros.evaluation.acceptance import Criterion
+from streamingtalker_ros.evaluation.closure_classes import FALSE_CLOSURE_CLASSES
 from streamingtalker_ros.evaluation.report.charts import agreement, clip, runs
 from streamingtalker_ros.evaluation.report.charts.style import figure_to_svg
 from streamingtalker_ros.evaluation.results import REFERENCE, EvaluationResults
+from streamingtalker_ros.evaluation.speaker_scores import speaker_rows, still_shapes
 from streamingtalker_ros.evaluation.test_set import Scores, TestSet
 from streamingtalker_ros.output_files import write_text
 
@@ -66,6 +68,32 @@ TEST_SET_COLUMNS: Final[tuple[Column, ...]] = (
     ("pause_lip_speed_share", "lip speed in pauses", "{:.1%}"),
     ("loudness_r_median", "r with loudness", "{:.2f}"),
     ("loudness_lag_ms", "lag to loudness, ms", "{:+.0f}"),
+)
+SPEAKER_COLUMNS: Final[tuple[Column, ...]] = (
+    ("clips", "clips", "{:.0f}"),
+    ("lip_opening_r", "lip opening r", "{:.2f}"),
+    ("lip_width_r", "lip width r", "{:.2f}"),
+    ("lip_width_r_in_speech", "in speech", "{:.2f}"),
+    ("upper_lip_r", "upper lip r", "{:.2f}"),
+    ("chin_r", "chin r", "{:.2f}"),
+    ("rounding_r", "rounding r", "{:.2f}"),
+    ("lip_opening_amplitude", "amplitude of lip opening", "{:.2f}"),
+    ("lip_width_amplitude", "lip width", "{:.2f}"),
+    ("upper_lip_amplitude", "upper lip", "{:.2f}"),
+    ("lower_lip_amplitude", "lower lip", "{:.2f}"),
+    ("chin_amplitude", "chin", "{:.2f}"),
+    ("parted_before_speech", "parted before speech", "{:.1%}"),
+    ("parted_after_speech", "after", "{:.1%}"),
+    ("closures", "closures", "{:.0f}"),
+    ("false_closures", "false", "{:.1%}"),
+    *(
+        (f"false_closures_at_{name.replace(' ', '_')}", f"at {name}", "{:.1%}")
+        for name in FALSE_CLOSURE_CLASSES
+    ),
+    ("lip_opening_fast_power", "lip opening above 5 Hz", "{:.1%}"),
+    ("lip_width_fast_power", "lip width above 5 Hz", "{:.1%}"),
+    ("head_range_degrees", "head, degrees", "{:.1f}"),
+    ("brows_std", "brows, std", "{:.3f}"),
 )
 SAMPLING_COLUMNS: Final[tuple[Column, ...]] = (
     ("lip_opening_error_mm", "lip opening error, mm", "{:.2f}"),
@@ -198,8 +226,11 @@ def _charts(results: EvaluationResults) -> dict[str, Any]:
             ),
             "svg": _svg(runs.drift_chart(results.drift, acceptance.MAX_DRIFT_RATIO)),
         }
+    speakers = speaker_rows(results)
     return {
         "overview": overview,
+        "speakers": _score_table(speakers, SPEAKER_COLUMNS) if speakers else None,
+        "still_shapes": still_shapes(results.all_curves()),
         "robustness": robustness,
         "rest": rest,
         "seeds": seeds,

@@ -236,7 +236,7 @@ def _plot_amplitudes(
     """Density of the amplitude ratio over the clips, by a Gaussian kernel (Silverman's width)."""
     axes.axvspan(*AMPLITUDE_RANGE, color=MUTED_COLOUR, alpha=0.09, lw=0)
     for system in reversed(systems):
-        values = results.per_clip[test_set.name][system].get("amplitude", np.zeros(0))
+        values = results.per_clip[test_set.name][system].get("lip_opening_amplitude", np.zeros(0))
         values = values[np.isfinite(values)]
         if len(values) < 2:
             continue
