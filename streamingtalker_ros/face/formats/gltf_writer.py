@@ -87,6 +87,7 @@ class _Writer:
             "materials": [
                 {
                     "name": "face",
+                    "doubleSided": True,  # hair is made of ribbons
                     "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.6},
                 }
             ],

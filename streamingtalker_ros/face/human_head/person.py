@@ -68,6 +68,7 @@ class Person:
         gender: 0 (female) to 1 (male).
         ancestry: Shares of `ANCESTRIES`, which need not add up to 1.
         seed: Seed of the features of face, hair and colours that the other values leave open.
+        hair: Name of the hair style, see `hair.HAIR_STYLES`; None chooses one by the other values.
 
     Raises:
         TalkerError: If a value is out of range.
@@ -79,6 +80,7 @@ class Person:
         default_factory=lambda: MappingProxyType(dict.fromkeys(ANCESTRIES, 1.0))
     )
     seed: int = 0
+    hair: str | None = None
 
     def __post_init__(self) -> None:
         if not MIN_AGE_YEARS <= self.age <= MAX_AGE_YEARS:
@@ -132,15 +134,34 @@ class Person:
 
 PRESETS: Final[Mapping[str, Person]] = MappingProxyType(
     {
-        "maya": Person(27, 0.0, {"caucasian": 0.6, "asian": 0.4}, 11),
-        "kofi": Person(34, 1.0, {"african": 1.0}, 5),
-        "lin": Person(45, 0.0, {"asian": 1.0}, 21),
-        "erik": Person(62, 1.0, {"caucasian": 1.0}, 8),
-        "amara": Person(22, 0.0, {"african": 0.8, "caucasian": 0.2}, 3),
-        "sam": Person(14, 0.6, {"caucasian": 0.5, "asian": 0.25, "african": 0.25}, 17),
+        "maya": Person(27, 0.0, {"caucasian": 0.6, "asian": 0.4}, 11, "long"),
+        "kofi": Person(34, 1.0, {"african": 1.0}, 5, "curly"),
+        "lin": Person(45, 0.0, {"asian": 1.0}, 21, "short"),
+        "erik": Person(62, 1.0, {"caucasian": 1.0}, 8, "short"),
+        "amara": Person(22, 0.0, {"african": 0.8, "caucasian": 0.2}, 3, "curly"),
+        "sam": Person(14, 0.6, {"caucasian": 0.5, "asian": 0.25, "african": 0.25}, 17, "short"),
     }
 )
 """People of different age, gender and ancestry by name."""
+
+
+def parse_ancestry(text: str) -> dict[str, float]:
+    """Shares of ancestries as a command line states them.
+
+    Args:
+        text: Such as `asian` or `asian=2,african=1`.
+
+    Raises:
+        TalkerError: If a share is not a number.
+    """
+    shares: dict[str, float] = {}
+    for item in text.split(","):
+        name, _, share = item.partition("=")
+        try:
+            shares[name.strip()] = float(share or 1.0)
+        except ValueError:
+            raise TalkerError(f"ancestry {item} is not a name and a number, such as asian=0.5") from None
+    return shares
 
 
 def _age_weights(years: float) -> dict[str, float]:

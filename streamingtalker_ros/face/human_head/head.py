@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the head of a person: bust, eyes, teeth, tongue, lashes, brows and hair, with the 52 shapes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.default_head.head import EYE_CENTER
+from streamingtalker_ros.face.default_head.mesh import smoothstep
+from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
+from streamingtalker_ros.face.human_head.eyes import eyeball, fit_sphere, highlight
+from streamingtalker_ros.face.human_head.garment import collar, dress, plinth
+from streamingtalker_ros.face.human_head.hair import brows, choose_style, hair, lashes
+from streamingtalker_ros.face.human_head.makehuman import UNIT_M, MakeHumanData
+from streamingtalker_ros.face.human_head.mouth import Mouth
+from streamingtalker_ros.face.human_head.part import Part, order_grid, triangulate
+from streamingtalker_ros.face.human_head.person import Person
+from streamingtalker_ros.face.human_head.skin_colors import lip_colors, mouth_color, palette, skin_colors
+from streamingtalker_ros.face.human_head.subdivision import Subdivision
+from streamingtalker_ros.face.human_head.surface import Surface
+from streamingtalker_ros.face.human_head.teeth import teeth
+from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.face.rotation import y_up_to_ros
+
+_LIP_MIDDLE: Final = (5342, 520, 622)  # vertices of the base mesh, see `Mouth`
+_VERMILION_LOOP: Final = 4  # border of the lips, of the loops from the skin into the mouth
+_BUST_MM: Final = (132.0, -120.0, 100.0)
+"""Ellipse that bounds the bust on the base mesh, see `Surface`: half width, middle, half height."""
+_NECK_MM: Final = (-150.0, -75.0)  # between these heights the neck takes part in the head's rotation
+_MOUTH_RADIUS_MM: Final = 70.0
+_MIN_DELTA_M: Final = 1e-5
+_TONGUE: Final = np.array([0.70, 0.34, 0.34])
+
+
+def build_head(person: Person, data: MakeHumanData, name: str) -> Rig:
+    """Build a head.
+
+    Args:
+        person: Whose head it is.
+        data: MakeHuman's mesh and targets.
+        name: Name of the rig.
+
+    Returns:
+        A rig with the 52 ARKit shapes and landmarks of the lips; the middle between the eyes is where the
+        default face has it.
+
+    Raises:
+        TalkerError: If the data are damaged or the hair style is unknown.
+    """
+    return _HeadBuilder(person, data).build(name)
+
+
+class _HeadBuilder:
+    def __init__(self, person: Person, data: MakeHumanData) -> None:
+        self._person, self._data = person, data
+        self._palette = palette(person)
+        body = person.shape(data)
+        self._body = self._place(body, body) + EYE_CENTER * (1e-3, 0.0, 1e-3)
+        self._base = 1e3 * self._place(data.mesh.vertices, data.mesh.vertices)
+        self._units = {
+            name: y_up_to_ros(data.face_unit(name)).astype(np.float64) * UNIT_M for name in ARKIT_NAMES
+        }
+
+    def _place(
+        self, vertices: npt.NDArray[np.float64], body: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Vertices in metres from the middle between the eyes of a body, in the axes of `Rig`."""
+        eyes = (self._data.joint("l-eye", body) + self._data.joint("r-eye", body)) / 2.0
+        return np.asarray(y_up_to_ros(vertices - eyes), np.float64) * UNIT_M
+
+    def build(self, name: str) -> Rig:
+        skin, surface, quads, landmarks = self._skin()
+        seed = self._person.seed
+        parts = [
+            skin,
+            *self._eyes(),
+            self._tongue(),
+            *self._teeth(),
+            *self._lashes(),
+            brows(surface, self._palette, seed),
+            hair(surface, choose_style(self._person), self._palette, seed),
+            collar(surface, self._palette.garment),
+            plinth(surface, quads, self._palette.garment),
+        ]
+        return self._join(name, parts, landmarks)
+
+    def _skin(
+        self,
+    ) -> tuple[Part, Surface, npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]:
+        """The skin as a part and as a surface, its quads, and the landmarks of the lips."""
+        quads = self._data.mesh.groups["body"][:, :, 0]
+        base = self._base
+        half_width, middle_z, half_height = _BUST_MM
+        beyond = np.hypot(base[:, 1] / half_width, np.minimum(base[:, 2] - middle_z, 0.0) / half_height)
+        quads = quads[(beyond < 1.0)[quads].any(axis=1)]
+        used, local = np.unique(quads, return_inverse=True)
+        subdivision = Subdivision(local.reshape(quads.shape), len(used))
+        number = np.full(len(base), -1)
+        number[used] = np.arange(len(used))
+        vertices, base = self._body[used], base[used]
+        excess = 1.0 - 1.0 / np.maximum(beyond[used], 1.0)
+        vertices[:, 1] -= excess * vertices[:, 1]
+        vertices[:, 2] -= excess * np.minimum(base[:, 2] - middle_z, 0.0) / 1e3
+        vertices, base = subdivision.refine(vertices), subdivision.refine(base)
+        shapes = {name: subdivision.refine(unit[used]) for name, unit in self._units.items()}
+        middle = (int(number[_LIP_MIDDLE[0]]), int(number[_LIP_MIDDLE[1]]), int(number[_LIP_MIDDLE[2]]))
+        near_mouth = (
+            np.linalg.norm(base[subdivision.quads].mean(axis=1) - base[middle[1]], axis=1) < _MOUTH_RADIUS_MM
+        )
+        mouth = Mouth(vertices, subdivision.quads[near_mouth], middle)
+        gains = mouth.gains(shapes)
+        self._units = {name: gains[name] * unit for name, unit in self._units.items()}
+        vertices = mouth.seal(vertices)
+        shapes = mouth.fit_shapes({name: gains[name] * shape for name, shape in shapes.items()})
+        triangles = triangulate(subdivision.quads)
+        corners = index_corners(triangles)
+        normals = vertex_normals(vertices.astype(np.float32), triangles, corners)
+        vertices, is_garment = dress(vertices, base, normals)
+        deltas = np.stack([shapes[name] for name in ARKIT_NAMES])
+        surface = Surface(vertices, base, triangles, deltas)
+        colors = skin_colors(base, surface.openness, self._palette, self._person)
+        position = np.arange(len(mouth.loops)) - float(_VERMILION_LOOP)
+        contact = mouth.loops.tolist().index(mouth.contact.tolist()) - _VERMILION_LOOP
+        position = np.interp(position, [-1.0, 0.0, contact + 1.0, contact + 5.0], [-1.0, 0.0, 0.0, 1.0])
+        flat = mouth.loops.ravel()
+        colors[flat] = lip_colors(colors[flat], np.repeat(position, mouth.loops.shape[1]), self._palette)
+        colors[_inside(subdivision.quads, mouth, len(vertices))] = mouth_color(self._palette)
+        colors += (self._palette.garment * (0.35 + 0.65 * surface.openness[:, None]) - colors) * is_garment[
+            :, None
+        ]
+        return (
+            Part("skin", vertices, triangles, colors, deltas),
+            surface,
+            subdivision.quads,
+            mouth.landmarks(),
+        )
+
+    def _group(self, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Vertices (n, 3) and displacements (52, n, 3) of a group of the base mesh."""
+        ids = self._data.group_vertices(name)
+        return self._body[ids], np.stack([self._units[shape][ids] for shape in ARKIT_NAMES])
+
+    def _eyes(self) -> list[Part]:
+        parts = []
+        for side in ("left", "right"):
+            center, radius = fit_sphere(self._group(f"helper-{side[0]}-eye")[0])
+            parts.append(eyeball(side, center, radius, self._palette.iris, self._person.seed))
+            parts.append(highlight(side, center, radius))
+        return parts
+
+    def _tongue(self) -> Part:
+        quads = self._data.mesh.groups["helper-tongue"][:, :, 0]
+        used, local = np.unique(quads, return_inverse=True)
+        subdivision = Subdivision(local.reshape(quads.shape), len(used))
+        vertices = subdivision.refine(self._body[used])
+        deltas = np.stack([subdivision.refine(self._units[shape][used]) for shape in ARKIT_NAMES])
+        colors = np.tile(_TONGUE * (0.6 + 0.4 * self._palette.skin[0]), (len(vertices), 1))
+        return Part("tongue", vertices, triangulate(subdivision.quads), colors, deltas)
+
+    def _teeth(self) -> list[Part]:
+        shade = 1.0 - 0.0022 * max(self._person.age - 25.0, 0.0)
+        upper, upper_deltas = self._group("helper-upper-teeth")
+        lower, lower_deltas = self._group("helper-lower-teeth")
+        front = upper[:, 0] > upper[:, 0].max() - 0.006
+        edge = float(upper[front, 2].min())
+        return [
+            teeth(upper, upper_deltas, True, edge, shade),
+            teeth(lower, lower_deltas, False, edge + 0.0005, shade),
+        ]
+
+    def _lashes(self) -> list[Part]:
+        parts = []
+        for side in ("left", "right"):
+            center, _ = fit_sphere(self._group(f"helper-{side[0]}-eye")[0])
+            for lid, number, count in (("upper", 2, 120), ("lower", 1, 46)):
+                quads = self._data.mesh.groups[f"helper-{side[0]}-eyelashes-{number}"][:, :, 0]
+                grid = order_grid(quads)
+                distance = np.linalg.norm(self._body[grid] - center, axis=-1).mean(axis=1)
+                grid = grid if distance[0] < distance[-1] else grid[::-1]
+                deltas = np.stack([self._units[shape][grid] for shape in ARKIT_NAMES])
+                parts.append(
+                    lashes(
+                        f"lash_{lid}_{side}",
+                        self._body[grid],
+                        deltas,
+                        count,
+                        self._palette,
+                        self._person.seed,
+                    )
+                )
+        return parts
+
+    def _join(self, name: str, parts: list[Part], landmarks: dict[str, npt.NDArray[np.int64]]) -> Rig:
+        counts = np.cumsum([0, *(len(part.vertices) for part in parts)])
+        vertices = np.concatenate([part.vertices for part in parts])
+        deltas = np.concatenate([part.all_deltas() for part in parts], axis=1)
+        deltas[np.abs(deltas) < _MIN_DELTA_M] = 0.0
+        height = 1e3 * (vertices[:, 2] - EYE_CENTER[2] / 1e3)
+        head, foot = (
+            self._place(self._data.joint(joint, self._data.mesh.vertices)[None], self._data.mesh.vertices)
+            for joint in ("head", "neck")
+        )
+        pivot = (0.6 * head + 0.4 * foot)[0] + EYE_CENTER * (1e-3, 0.0, 1e-3)
+        return Rig(
+            name=name,
+            vertices=vertices.astype(np.float32),
+            triangles=np.concatenate(
+                [part.triangles + first for part, first in zip(parts, counts, strict=False)]
+            ).astype(np.uint32),
+            shape_names=ARKIT_NAMES,
+            deltas=deltas.astype(np.float32),
+            parts={
+                part.name: (int(first), int(first) + len(part.vertices))
+                for part, first in zip(parts, counts, strict=False)
+            },
+            landmarks=landmarks,
+            colors=np.concatenate([part.colors for part in parts]).clip(0.0, 1.0).astype(np.float32),
+            pivot=pivot.astype(np.float32),
+            follow=smoothstep((height - _NECK_MM[0]) / (_NECK_MM[1] - _NECK_MM[0])).astype(np.float32),
+        )
+
+
+def _inside(quads: npt.NDArray[np.int64], mouth: Mouth, num_vertices: int) -> npt.NDArray[np.bool_]:
+    """(V,) whether a vertex lies in the mouth, behind the innermost loop of the lips."""
+    inside, border = np.zeros(num_vertices, bool), np.zeros(num_vertices, bool)
+    border[mouth.loops.ravel()] = True
+    inside[mouth.loops[-1]] = True
+    while True:
+        touched = np.zeros(num_vertices, bool)
+        touched[quads[inside[quads].any(axis=1)]] = True
+        touched &= ~border | inside
+        if (touched == inside).all():
+            return inside
+        inside = touched

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Colours of skin, lips, mouth and hair of a person, sRGB 0..1.
+
+Places are those of `Surface.base`: millimetres on MakeHuman's base mesh from the middle between its eyes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.face.default_head.mesh import smoothstep
+from streamingtalker_ros.face.human_head.person import Person
+
+_TONES: Final = np.array(  # of skin, from little to much melanin
+    [
+        [0.93, 0.76, 0.68],
+        [0.87, 0.66, 0.55],
+        [0.77, 0.55, 0.42],
+        [0.60, 0.40, 0.29],
+        [0.43, 0.27, 0.19],
+        [0.30, 0.18, 0.13],
+    ]
+)
+_MELANIN: Final = {"african": 0.80, "asian": 0.22, "caucasian": 0.10}
+_HAIR: Final = {  # colours from which the seed chooses
+    "african": ((0.06, 0.045, 0.04), (0.09, 0.06, 0.05)),
+    "asian": ((0.07, 0.055, 0.05), (0.12, 0.08, 0.06)),
+    "caucasian": ((0.17, 0.10, 0.06), (0.34, 0.21, 0.12), (0.55, 0.40, 0.23), (0.36, 0.15, 0.07)),
+}
+_IRIS: Final = {
+    "african": ((0.24, 0.12, 0.06), (0.30, 0.17, 0.08)),
+    "asian": ((0.27, 0.14, 0.07), (0.34, 0.19, 0.09)),
+    "caucasian": ((0.34, 0.21, 0.10), (0.35, 0.47, 0.56), (0.38, 0.42, 0.24), (0.44, 0.50, 0.54)),
+}
+_GREY: Final = np.array([0.66, 0.65, 0.64])
+_GARMENTS: Final = (
+    (0.16, 0.20, 0.27),
+    (0.36, 0.16, 0.18),
+    (0.20, 0.30, 0.27),
+    (0.83, 0.82, 0.80),
+    (0.34, 0.31, 0.42),
+)
+_LIP: Final = np.array([0.72, 0.33, 0.33])
+_MOUTH: Final = np.array([0.42, 0.14, 0.14])
+_REDNESS: Final = np.array([1.02, 0.84, 0.82])  # factor of flushed skin
+_FLUSHED: Final = (  # (y, z, radius) in mm, strength
+    (34.0, -36.0, 19.0, 0.55),
+    (0.0, -36.0, 9.0, 0.65),
+    (0.0, -98.0, 14.0, 0.30),
+    (76.0, -20.0, 16.0, 0.60),
+    (28.0, -13.0, 8.0, 0.30),
+)
+_BROW: Final = np.array([[11.0, 15.0], [20.0, 19.0], [30.0, 22.0], [40.0, 23.0], [49.0, 19.0], [54.0, 14.5]])
+"""(y, z) of the middle of the left brow."""
+_BROW_HALF_WIDTH_MM: Final = (3.8, 4.2, 3.4, 2.6, 1.7, 0.7)
+_HEAD_CENTER_X: Final = -75.0
+_HAIRLINE: Final = np.array(  # degrees from the front, mm
+    [
+        [0.0, 71.0],
+        [18.0, 72.0],
+        [30.0, 66.0],
+        [42.0, 52.0],
+        [54.0, 36.0],
+        [63.0, 26.0],
+        [70.0, 2.0],
+        [77.0, -12.0],
+        [83.0, -8.0],
+        [88.0, 24.0],
+        [100.0, 26.0],
+        [110.0, 4.0],
+        [122.0, -24.0],
+        [140.0, -48.0],
+        [160.0, -58.0],
+        [180.0, -60.0],
+    ]
+)
+_AGE_OF_GREY: Final = (38.0, 72.0)  # years of the first and the last
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours (3,) of a person.
+
+    Attributes:
+        skin: Of the forehead.
+        lip: Of the vermilion.
+        hair: Of the head's hair.
+        brow: Of brows and lashes.
+        iris: Mean of the iris.
+        garment: Of the shirt.
+    """
+
+    skin: npt.NDArray[np.float64]
+    lip: npt.NDArray[np.float64]
+    hair: npt.NDArray[np.float64]
+    brow: npt.NDArray[np.float64]
+    iris: npt.NDArray[np.float64]
+    garment: npt.NDArray[np.float64]
+
+
+def palette(person: Person) -> Palette:
+    """Choose the colours of a person by ancestry, age and seed."""
+    random = np.random.default_rng([person.seed, 3])
+    shares = person.ancestry_shares()
+    melanin = sum(shares[name] * value for name, value in _MELANIN.items()) + random.normal(0.0, 0.05)
+    position = np.clip(melanin, 0.0, 1.0) * (len(_TONES) - 1)
+    skin = np.array([np.interp(position, np.arange(len(_TONES)), _TONES[:, k]) for k in range(3)])
+    origin = random.choice(list(shares), p=list(shares.values()))
+    hair = np.array(_HAIR[origin][random.integers(len(_HAIR[origin]))])
+    iris = np.array(_IRIS[origin][random.integers(len(_IRIS[origin]))])
+    grey = float(smoothstep((person.age - _AGE_OF_GREY[0]) / (_AGE_OF_GREY[1] - _AGE_OF_GREY[0])))
+    redness = 0.62 - 0.25 * person.gender
+    return Palette(
+        skin=skin,
+        lip=skin * (1.0 - redness) + _LIP * (0.35 + 0.65 * skin[0]) * redness,
+        hair=hair * (1.0 - grey) + _GREY * grey,
+        brow=1.1 * hair * (1.0 - 0.6 * grey) + _GREY * 0.5 * grey,
+        iris=iris,
+        garment=np.array(_GARMENTS[random.integers(len(_GARMENTS))]),
+    )
+
+
+def scalp(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(V,) 1 where hair grows on the head, 0 elsewhere, with a soft hairline."""
+    degrees = np.degrees(np.abs(np.arctan2(base[:, 1], base[:, 0] - _HEAD_CENTER_X)))
+    height = base[:, 2] - np.interp(degrees, _HAIRLINE[:, 0], _HAIRLINE[:, 1])
+    on_ear = (np.abs(base[:, 1]) > 79.0) & (base[:, 2] < 28.0)
+    return np.where(on_ear, 0.0, smoothstep(height / 9.0))
+
+
+def brow_place(base: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Where points (N, 3) lie on the brow of their side.
+
+    Returns:
+        Position along the brow (N,), 0 at the nose to 1; height above its middle (N,), in half widths.
+    """
+    y = np.abs(base[:, 1])
+    along = np.interp(y, _BROW[:, 0], np.linspace(0.0, 1.0, len(_BROW)), left=-1.0, right=2.0)
+    middle = np.interp(y, _BROW[:, 0], _BROW[:, 1])
+    half_width = np.interp(y, _BROW[:, 0], _BROW_HALF_WIDTH_MM)
+    return along, (base[:, 2] - middle) / half_width
+
+
+def brow_density(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(V,) density of the brows' hairs."""
+    along, across = brow_place(base)
+    inside = (along >= 0.0) & (along <= 1.0) & (base[:, 0] > -20.0)
+    return np.where(inside, np.exp(-1.6 * across**2) * smoothstep(0.25 + along / 0.12), 0.0)
+
+
+def skin_colors(
+    base: npt.NDArray[np.float64],
+    openness: npt.NDArray[np.float64],
+    colors: Palette,
+    person: Person,
+) -> npt.NDArray[np.float64]:
+    """Colours (V, 3) of the skin, without lips and mouth.
+
+    Args:
+        base: (V, 3) places.
+        openness: (V,) fraction of the sky that each vertex sees.
+        colors: Of the person.
+        person: Whose skin it is.
+    """
+    flush = np.zeros(len(base))
+    front = smoothstep((base[:, 0] + 95.0) / 30.0)
+    for y, z, radius, strength in _FLUSHED:
+        distance = np.square(np.abs(base[:, 1]) - y) + np.square(base[:, 2] - z)
+        flush += strength * np.exp(-distance / (2.0 * radius**2)) * front
+    flush = np.clip(0.75 * flush + 0.05 * _noise(base, 18.0, person.seed), 0.0, 1.0)[:, None]
+    result = colors.skin * (1.0 - flush + flush * _REDNESS)
+    result = result * (1.0 + 0.012 * _noise(base, 9.0, person.seed + 1))[:, None]
+    stubble = 0.20 * float(smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 15.0) / 6.0))
+    result = _mix(result, np.array([0.42, 0.40, 0.40]) * (0.4 + 0.6 * colors.skin[0]), stubble * _beard(base))
+    result = _mix(result, colors.brow, 0.35 * brow_density(base))
+    result = _mix(result, colors.hair * 0.8, 0.92 * scalp(base))
+    shade = np.clip(openness / 0.85, 0.0, 1.0)[:, None]
+    return result * (1.0 - (1.0 - shade) * np.array([0.50, 0.62, 0.66]))
+
+
+def _beard(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    y, z = np.abs(base[:, 1]), base[:, 2]
+    jaw = (
+        smoothstep((-52.0 - 0.25 * y - z) / 16.0)
+        * smoothstep((z + 135.0) / 14.0)
+        * smoothstep((base[:, 0] + 62.0) / 20.0)
+    )
+    return np.asarray(jaw * smoothstep((72.0 - y) / 12.0))
+
+
+def _mix(
+    colors: npt.NDArray[np.float64], other: npt.NDArray[np.float64], share: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    return colors + (other - colors) * share[:, None]
+
+
+def _noise(points: npt.NDArray[np.float64], wavelength: float, seed: int) -> npt.NDArray[np.float64]:
+    """Smooth noise (N,) of about unit deviation: a sum of waves of random direction and phase."""
+    random = np.random.default_rng([seed, 4])
+    waves = random.normal(0.0, 2.0 * np.pi / wavelength, (24, 3))
+    phase = random.random(24) * 2.0 * np.pi
+    return np.asarray(np.sin(points @ waves.T + phase).sum(axis=1) / np.sqrt(12.0))
+
+
+def lip_colors(
+    skin: npt.NDArray[np.float64], position: npt.NDArray[np.float64], colors: Palette
+) -> npt.NDArray[np.float64]:
+    """Colours (N, 3) of the lips' edge loops.
+
+    Args:
+        skin: (N, 3) colours of the skin there.
+        position: (N,) place between the edge loops: -1 outside of the lips, 0 on them, 1 in the mouth.
+        colors: Of the person.
+    """
+    result = _mix(skin, colors.lip, np.clip(position + 1.0, 0.0, 1.0))
+    return _mix(result, mouth_color(colors), np.clip(position, 0.0, 1.0))
+
+
+def mouth_color(colors: Palette) -> npt.NDArray[np.float64]:
+    """Colour (3,) of the inside of the mouth."""
+    return _MOUTH * (0.6 + 0.4 * colors.skin[0])
