@@ -97,7 +97,13 @@ def _eye_colors(
 
 
 def highlight(side: str, center: npt.NDArray[np.float64], radius: float) -> Part:
-    """A small white disc on the cornea, towards the key light; it stays when the eyeball turns."""
+    """A small white disc on the cornea, towards the key light; it stays when the eyeball turns.
+
+    Args:
+        side: left or right.
+        center: (3,) of the eyeball.
+        radius: Of the eyeball.
+    """
     axis = _look_rotation(np.radians(-13.0), np.radians(13.0)) @ np.array([1.0, 0.0, 0.0])
     across = np.cross([0.0, 0.0, 1.0], axis)
     across /= np.linalg.norm(across)

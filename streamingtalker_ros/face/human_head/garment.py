@@ -69,7 +69,12 @@ def plinth(surface: Surface, quads: npt.NDArray[np.int64], color: npt.NDArray[np
 
 
 def collar(surface: Surface, color: npt.NDArray[np.float64]) -> Part:
-    """The ribbed edge of the shirt around the neck."""
+    """The ribbed edge of the shirt around the neck.
+
+    Args:
+        surface: The skin, thickened to a shirt.
+        color: (3,) of the shirt.
+    """
     degrees, height = _collar_height(surface.base)
     distance = surface.base[:, 2] - height
     near = np.flatnonzero(np.abs(distance) < 22.0)

@@ -183,7 +183,13 @@ def _grow(
 
 
 def brows(surface: Surface, colors: Palette, seed: int) -> Part:
-    """Hairs of both brows: upwards near the nose, then along the brow."""
+    """Hairs of both brows: upwards near the nose, then along the brow.
+
+    Args:
+        surface: The skin.
+        colors: Of the person.
+        seed: Seed of the hairs.
+    """
     random = np.random.default_rng([seed, 7])
     roots = surface.scatter(brow_density(surface.base), _BROW_HAIRS, random)
     place = surface.evaluate(roots, surface.base)

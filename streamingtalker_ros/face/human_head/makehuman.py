@@ -96,6 +96,9 @@ class MakeHumanData:
     def group_vertices(self, name: str) -> npt.NDArray[np.int64]:
         """Ascending vertices of a group of the mesh.
 
+        Args:
+            name: Name of the group.
+
         Raises:
             TalkerError: If the mesh lacks the group.
         """

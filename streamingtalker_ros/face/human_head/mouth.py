@@ -81,7 +81,11 @@ class Mouth:
     def lips(
         self, values: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Values of the upper and the lower lip at each vertex of the line of contact, (N, 3) each."""
+        """Values of the upper and the lower lip at each vertex of the line of contact, (N, 3) each.
+
+        Args:
+            values: (V, 3) values of the vertices.
+        """
         both = []
         for chain in (self._upper, self._lower):
             found = values[self.contact[chain]]
@@ -91,13 +95,22 @@ class Mouth:
         return both[0], both[1]
 
     def spread(self, correction: npt.NDArray[np.float64], num_vertices: int) -> npt.NDArray[np.float64]:
-        """Displacements (num_vertices, 3) of a correction (N, 3) along the line of contact, fading around."""
+        """Displacements (num_vertices, 3) of a correction, fading around the line of contact.
+
+        Args:
+            correction: (N, 3) along the line of contact.
+            num_vertices: Vertices of the mesh.
+        """
         result = np.zeros((num_vertices, 3))
         result[self.loops] = self._fading[:, None, None] * correction
         return result
 
     def seal(self, vertices: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Vertices (V, 3) with both lips on the curve in the middle between them."""
+        """Vertices (V, 3) with both lips on the curve in the middle between them.
+
+        Args:
+            vertices: (V, 3) at rest.
+        """
         upper, lower = self.lips(vertices)
         correction = (upper + lower) / 2.0 - vertices[self.contact]
         return vertices + self.spread(correction, len(vertices))
@@ -117,7 +130,11 @@ class Mouth:
         }
 
     def gains(self, shapes: Shapes) -> dict[str, float]:
-        """Factor of each of the 52 shapes that brings its lip gap, or else its width, near the wanted one."""
+        """Factor of each of the 52 shapes that brings its lip gap, or else its width, near the wanted one.
+
+        Args:
+            shapes: The 52 shapes of ARKit.
+        """
         gains: dict[str, float] = {}
         for name, (gap, width) in self._wanted.items():
             wanted, found = (

@@ -103,7 +103,11 @@ class Palette:
 
 
 def palette(person: Person) -> Palette:
-    """Choose the colours of a person by ancestry, age and seed."""
+    """Choose the colours of a person by ancestry, age and seed.
+
+    Args:
+        person: Whose colours they are.
+    """
     random = np.random.default_rng([person.seed, 3])
     shares = person.ancestry_shares()
     melanin = sum(shares[name] * value for name, value in _MELANIN.items()) + random.normal(0.0, 0.05)
@@ -125,7 +129,11 @@ def palette(person: Person) -> Palette:
 
 
 def scalp(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(V,) 1 where hair grows on the head, 0 elsewhere, with a soft hairline."""
+    """(V,) 1 where hair grows on the head, 0 elsewhere, with a soft hairline.
+
+    Args:
+        base: (V, 3) places.
+    """
     degrees = np.degrees(np.abs(np.arctan2(base[:, 1], base[:, 0] - _HEAD_CENTER_X)))
     height = base[:, 2] - np.interp(degrees, _HAIRLINE[:, 0], _HAIRLINE[:, 1])
     on_ear = (np.abs(base[:, 1]) > 79.0) & (base[:, 2] < 28.0)
@@ -134,6 +142,9 @@ def scalp(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def brow_place(base: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Where points (N, 3) lie on the brow of their side.
+
+    Args:
+        base: (N, 3) places.
 
     Returns:
         Position along the brow (N,), 0 at the nose to 1; height above its middle (N,), in half widths.
@@ -146,7 +157,11 @@ def brow_place(base: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], 
 
 
 def brow_density(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(V,) density of the brows' hairs."""
+    """(V,) density of the brows' hairs.
+
+    Args:
+        base: (V, 3) places.
+    """
     along, across = brow_place(base)
     inside = (along >= 0.0) & (along <= 1.0) & (base[:, 0] > -20.0)
     return np.where(inside, np.exp(-1.6 * across**2) * smoothstep(0.25 + along / 0.12), 0.0)
@@ -221,5 +236,9 @@ def lip_colors(
 
 
 def mouth_color(colors: Palette) -> npt.NDArray[np.float64]:
-    """Colour (3,) of the inside of the mouth."""
+    """Colour (3,) of the inside of the mouth.
+
+    Args:
+        colors: Of the person.
+    """
     return _MOUTH * (0.6 + 0.4 * colors.skin[0])

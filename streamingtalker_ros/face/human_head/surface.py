@@ -53,7 +53,15 @@ class Surface:
         return vertex_normals(self.vertices.astype(np.float32), self.triangles, corners).astype(np.float64)
 
     def evaluate(self, roots: Roots, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Values (N, …) at points of the surface, of values (V, …) of its vertices."""
+        """Interpolate values of the vertices at points of the surface.
+
+        Args:
+            roots: N points.
+            values: (V, …) values of the vertices.
+
+        Returns:
+            (N, …).
+        """
         corners = values[self.triangles[roots.triangles]]
         return np.einsum("nk,nk...->n...", roots.weights, corners)
 
