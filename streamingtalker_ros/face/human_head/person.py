@@ -18,6 +18,7 @@ from streamingtalker_ros.face.human_head.makehuman import MakeHumanData
 ANCESTRIES: Final = ("african", "asian", "caucasian")
 MIN_AGE_YEARS: Final = 6.0
 MAX_AGE_YEARS: Final = 90.0
+MAX_SEED: Final = 2**32 - 1
 _AGES: Final = (("baby", 1.0), ("child", 11.0), ("young", 25.0), ("old", 90.0))  # years of the targets
 
 _DETAILS: Final = {  # opposite targets, and the standard deviation of the weight between them
@@ -93,8 +94,8 @@ class Person:
         shares = list(self.ancestry.values())
         if not all(math.isfinite(share) and share >= 0.0 for share in shares) or sum(shares) <= 0.0:
             raise TalkerError("the shares of the ancestry must not be negative, and one must be above 0")
-        if not 0 <= self.seed < 2**32:
-            raise TalkerError(f"seed {self.seed} is not in 0..{2**32 - 1}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise TalkerError(f"seed {self.seed} is not in 0..{MAX_SEED}")
 
     def ancestry_shares(self) -> dict[str, float]:
         """The share of each of `ANCESTRIES`; their sum is 1."""
