@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -37,6 +37,8 @@ class LookAt:
             between the eyes in the neutral pose of the head; None releases the gaze.
         timeout_s: Seconds after which the gaze is released unless another target is set; None: it is held.
         aversion: Whether the gaze is averted at times, as from a partner in conversation (`aversion`).
+        age_s: Seconds from the time of the point until the frame that takes effect is shown, by which a
+            moving target is predicted.
 
     Raises:
         TalkerError: If the point is not three finite numbers, or is the point between the eyes itself.
@@ -45,6 +47,7 @@ class LookAt:
     point: Sequence[float] | None
     timeout_s: float | None = None
     aversion: bool = False
+    age_s: float = field(default=0.0, compare=False)
 
     def __post_init__(self) -> None:
         if self.point is not None:
@@ -100,15 +103,15 @@ class Express:
     def __post_init__(self) -> None:
         if self.name != "":
             emotion_name(self.name)
-        for field, low, high in (
+        for name, low, high in (
             ("strength", 0.0, 1.0),
             ("valence", -1.0, 1.0),
             ("arousal", -1.0, 1.0),
             ("decay_s", MIN_DECAY_S, MAX_DECAY_S),
         ):
-            value = getattr(self, field)
-            if value is not None or field == "strength":
-                object.__setattr__(self, field, check_float(f"{field} of the emotion", value, low, high))
+            value = getattr(self, name)
+            if value is not None or name == "strength":
+                object.__setattr__(self, name, check_float(f"{name} of the emotion", value, low, high))
 
     @property
     def is_release(self) -> bool:

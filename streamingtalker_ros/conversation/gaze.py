@@ -2,7 +2,8 @@
 """Gaze of one stream: the eyes lead to the target by a saccade, the head follows, the lids go with the eyes.
 
 - A target further than `SACCADE_RAD` from the line of sight is reached by a saccade (`saccade`), a nearer one
-  by smooth pursuit of up to 60°/s.
+  by smooth pursuit of up to 100°/s, which also goes with a moving target, and goes on during saccades (de
+  Brouwer et al. 2002). Where the target is, is predicted (`target_motion`).
 - Beyond 10° from straight ahead the head takes its share (`neck`), one frame later than the eyes, as in
   people (25 to 50 ms: Goossens & Van Opstal 1997). While it turns, the eyes counter-rotate and the
   line of sight stays (vestibulo-ocular reflex), whatever turns the head: the gaze, the speech or a gesture.
@@ -51,6 +52,7 @@ from streamingtalker_ros.conversation.neck import (
     head_share,
 )
 from streamingtalker_ros.conversation.saccade import Saccade
+from streamingtalker_ros.conversation.target_motion import TargetMotion
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.eye_look import MAX_EYE_ANGLE_RAD
 
@@ -64,8 +66,9 @@ RETURN_RAD: Final = math.radians(10.0)  # by which it has to come back to be loo
 
 SACCADE_RAD: Final = math.radians(1.5)
 FIXATION_RAD: Final = math.radians(0.3)  # within which the gaze does not follow
-PURSUIT_RAD_PER_S: Final = math.radians(60.0)  # Meyer, Lasker & Robinson 1985: limit of smooth pursuit
+PURSUIT_RAD_PER_S: Final = math.radians(100.0)  # Meyer, Lasker & Robinson 1985: limit of smooth pursuit
 SACCADE_INTERVAL_S: Final = 0.12  # between two saccades, the least of people
+HEAD_LAG_S: Final = 0.24  # of the head's turn behind a steady motion (`neck`) and one frame: it is predicted
 MICRO_RAD: Final = math.radians(0.7)
 MICRO_MEAN_S: Final = 1.0  # time constant of the mean that the network's eye movements are taken around
 VERGENCE_S: Final = 0.1  # time constant
@@ -100,7 +103,10 @@ class GazeState:
         target: Point that the gaze was directed to in the frame before; None for the network's own gaze.
         offset: Aversion in the frame before.
         lag: Of the gaze behind the direction of the target, in the frame before.
+        motion: Of the target.
+        is_new: Whether the position of `command` has not been taken yet.
         saccade: Saccade that is being made, or None.
+        carried: Pursuit since it began.
         saccade_frames: Frames since it began.
         since_saccade: Frames since the last one ended.
         log_distance: Logarithm of the distance in metres at which the lines of sight meet.
@@ -119,7 +125,10 @@ class GazeState:
     target: Vector | None = None
     offset: _Angles = (0.0, 0.0)
     lag: _Angles = (0.0, 0.0)
+    motion: TargetMotion = field(default_factory=TargetMotion)
+    is_new: bool = False
     saccade: Saccade | None = None
+    carried: _Angles = (0.0, 0.0)
     saccade_frames: int = 0
     since_saccade: int = LONG_AGO_FRAMES
     log_distance: float = math.log(FREE_DISTANCE_M)
@@ -188,7 +197,7 @@ class GazeController:
         """
         state = self._state
         state.command = command if command.point is not None else None
-        state.age = 0
+        state.age, state.is_new = 0, True
 
     def step(self, context: FrameContext, pose: FramePose) -> None:
         """Turn eyes, lids and head of one frame.
@@ -201,6 +210,7 @@ class GazeController:
         own_eyes = eye_angles(pose.weights)
         own = (0.5 * (own_eyes[0][0] + own_eyes[1][0]), 0.5 * (own_eyes[0][1] + own_eyes[1][1]))
         self._expire(context)
+        self._follow_motion(seconds)
         target = self._choose_target(context)
         in_conversation = target is not None and state.command is not None and state.command.aversion
         offset = state.aversion.step(context, in_conversation)
@@ -219,10 +229,13 @@ class GazeController:
         elif state.target is not None:  # the line of sight stays on its point while the head moves
             before = _add(direction_angles(_difference(state.target, origin)), state.offset)
             state.gaze = _add(before, state.lag)
+        speed = PURSUIT_RAD_PER_S * seconds
+        if target is not None and state.target is not None:
+            speed -= self._pursue(origin, seconds, speed)
 
         desired = own_gaze if target is None else _add(direction_angles(_difference(target, origin)), offset)
         reachable, is_limited = _limit_eyes(matrix, desired)
-        self._follow(context, reachable, is_limited, angle_between(state.gaze, desired))
+        self._follow(context, reachable, is_limited, angle_between(state.gaze, desired), speed)
         state.target, state.offset = target, offset
         state.lag = (state.gaze[0] - desired[0], state.gaze[1] - desired[1])
 
@@ -241,10 +254,44 @@ class GazeController:
             if state.age > state.command.timeout_s * context.frame_rate:
                 state.command = None
 
+    def _follow_motion(self, seconds: float) -> None:
+        """Take a new position of the target, or let it move on."""
+        state = self._state
+        target = None if state.command is None else state.command.target
+        state.motion.advance(seconds)
+        if target is None:
+            state.motion.reset()
+        elif state.is_new and state.command is not None:
+            state.motion.measure(target, state.command.age_s)
+        state.is_new = False
+
+    def _pursue(self, origin: Vector, seconds: float, limit: float) -> float:
+        """Move the gaze as the target has moved since the frame before.
+
+        Args:
+            origin: Of the line of sight, in metres.
+            seconds: Duration of a frame.
+            limit: rad, largest movement.
+
+        Returns:
+            rad that it has moved.
+        """
+        state = self._state
+        step = state.motion.displacement(-seconds, 0.0)
+        if step == (0.0, 0.0, 0.0) or state.target is None:
+            return 0.0
+        before = _difference(state.target, origin)
+        start, end = direction_angles(before), direction_angles(_sum(before, step))
+        size = angle_between(start, end)
+        scale = min(size, limit) / size if size > 0.0 else 0.0
+        turn = scale * (end[0] - start[0]), scale * (end[1] - start[1])
+        state.gaze, state.carried = _add(state.gaze, turn), _add(state.carried, turn)
+        return scale * size
+
     def _choose_target(self, context: FrameContext) -> Vector | None:
         """Return the point to look at, at least `MIN_DISTANCE_M` away; None for the network's own gaze."""
         state = self._state
-        point = None if state.command is None else state.command.target
+        point = state.motion.predict()
         if point is not None:
             azimuth, elevation = direction_angles(point)
             margin = RETURN_RAD if state.is_out_of_reach else 0.0
@@ -257,7 +304,7 @@ class GazeController:
             return _THOUGHT_TARGET if context.modulation.is_thinking else None
         distance = math.hypot(*point)
         if distance < MIN_DISTANCE_M:
-            scale = MIN_DISTANCE_M / distance
+            scale = MIN_DISTANCE_M / max(distance, 1e-9)
             return point[0] * scale, point[1] * scale, point[2] * scale
         return point
 
@@ -268,7 +315,8 @@ class GazeController:
         if target is None:
             state.head_goal = (0.0, 0.0)
         else:
-            yaw, pitch = _add(direction_angles(target), offset)
+            ahead = state.motion.displacement(0.0, HEAD_LAG_S)
+            yaw, pitch = _add(direction_angles(_sum(target, ahead)), offset)
             state.head_goal = (
                 head_share(yaw, YAW_SHARE, CUSTOMARY_YAW_RAD),
                 -head_share(pitch, PITCH_SHARE, CUSTOMARY_PITCH_RAD),  # the head's pitch is down
@@ -283,7 +331,9 @@ class GazeController:
         pose.rotation[:] = rotation_vector_of(head)
         return quaternion_matrix(head)
 
-    def _follow(self, context: FrameContext, goal: _Angles, is_limited: bool, shift: float) -> None:
+    def _follow(
+        self, context: FrameContext, goal: _Angles, is_limited: bool, shift: float, max_step: float
+    ) -> None:
         """Move the gaze towards a direction by saccade or pursuit.
 
         Args:
@@ -291,6 +341,7 @@ class GazeController:
             goal: Direction within the eyes' range.
             is_limited: Whether the target lies beyond that range.
             shift: rad from the gaze to the target.
+            max_step: rad, the largest movement of pursuit.
         """
         state, seconds = self._state, 1.0 / context.frame_rate
         error = angle_between(state.gaze, goal)
@@ -303,17 +354,18 @@ class GazeController:
             state.is_pinned = False
             if error > SACCADE_RAD and is_due:
                 state.saccade, state.saccade_frames = Saccade(state.gaze, goal, error), 0
+                state.carried = (0.0, 0.0)
                 self._blink_with(context, shift)
         saccade = state.saccade
         if saccade is not None:
             elapsed = (state.saccade_frames + 0.5) * seconds  # the middle of the frame: the first moves
-            state.gaze = saccade.position(elapsed)
+            state.gaze = _add(saccade.position(elapsed), state.carried)
             state.saccade_frames += 1
             if elapsed >= saccade.duration:
                 state.saccade, state.since_saccade = None, 0
                 state.is_pinned = is_limited
         elif error > FIXATION_RAD:
-            fraction = min(error - FIXATION_RAD, PURSUIT_RAD_PER_S * seconds) / error
+            fraction = min(error - FIXATION_RAD, max_step) / error
             state.gaze = (
                 state.gaze[0] + fraction * (goal[0] - state.gaze[0]),
                 state.gaze[1] + fraction * (goal[1] - state.gaze[1]),
@@ -367,6 +419,10 @@ def _clamp(value: float, low: float, high: float) -> float:
 
 def _add(first: _Angles, second: _Angles) -> _Angles:
     return first[0] + second[0], first[1] + second[1]
+
+
+def _sum(first: Vector, second: Vector) -> Vector:
+    return first[0] + second[0], first[1] + second[1], first[2] + second[2]
 
 
 def _difference(first: Vector, second: Vector) -> Vector:

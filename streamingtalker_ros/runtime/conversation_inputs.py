@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import threading
+from dataclasses import replace
 from typing import Final
 
 from streamingtalker_ros.audio.constants import NS_PER_S
@@ -27,10 +28,12 @@ class ConversationInputs:
 
     Args:
         warn: Receives what is wrong with commands.
+        frame_delay_s: From the stamp of a frame until it is shown, by which moving targets are predicted.
     """
 
-    def __init__(self, warn: WarningCallback) -> None:
+    def __init__(self, warn: WarningCallback, frame_delay_s: float = 0.0) -> None:
         self._warn = warn
+        self._frame_delay_s = frame_delay_s
         self._lock = threading.Lock()
         self._waiting: dict[type, list[tuple[int, int, ConversationCommand]]] = {}  # by stamp, by arrival
         self._count = 0
@@ -78,7 +81,16 @@ class ConversationInputs:
                 f"a command is stamped more than {MAX_AHEAD_S:g} s ahead of the audio: it takes effect at "
                 "once; let both senders use the same clock",
             )
-        return [command for _, _, command in sorted(due, key=lambda item: item[:2])]
+        return [
+            self._with_age(command, frame_stamp - stamp) if stamp else command
+            for stamp, _, command in sorted(due, key=lambda item: item[:2])
+        ]
+
+    def _with_age(self, command: ConversationCommand, age_ns: int) -> ConversationCommand:
+        """Add to a gaze target how old it is when the frame is shown."""
+        if not isinstance(command, LookAt) or age_ns < 0:
+            return command
+        return replace(command, age_s=age_ns / NS_PER_S + self._frame_delay_s)
 
     def clear(self) -> None:
         """Discard all commands."""

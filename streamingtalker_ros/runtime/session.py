@@ -151,7 +151,8 @@ class VoiceSession:
         self._state = StreamState.WAITING
         self._lookahead = round(talker.lookahead * SAMPLE_RATE)  # samples
         self._queue = BoundedAudioQueue(parameters.queue_seconds, self.statistics, warn)
-        self._conversation_inputs = ConversationInputs(warn)
+        # a frame is complete, and shown, the look-ahead after its own audio
+        self._conversation_inputs = ConversationInputs(warn, talker.lookahead + 1.0 / talker.frame_rate)
         self.partner = PartnerInput(parameters, warn)
         """Audio of the conversation partner."""
         self.turn_taking = TurnTaking()

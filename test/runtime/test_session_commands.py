@@ -109,3 +109,18 @@ def test_what_cannot_be_done_is_one_message_and_the_frames_go_on(talker: Talker)
     harness.run(3.0)
     assert len(harness.audio) == 50
     assert all("behind" in warning for warning in harness.warnings) and len(harness.warnings) == 2
+
+
+def test_a_person_who_walks_by_is_looked_at_where_they_are_when_the_frame_is_shown(talker: Talker) -> None:
+    """The stamps are those of a camera, 20 times a second; frames are shown 120 ms after their own stamps."""
+
+    def person(seconds: float) -> tuple[float, float, float]:
+        return 1.5, 1.2 * (seconds - 1.0), 0.1
+
+    harness = run(talker)
+    for n in range(40):
+        harness.session.command(LookAt(person(n / 20)), S0 + n * 50 * MS)
+    harness.run(3.0)
+    shown = [(frame, (frame.stamp - S0) / 1e9 + 0.12) for frame in harness.faces]
+    errors = [gaze_errors([frame], person(time)).max() for frame, time in shown if 0.5 < time < 1.5]
+    assert len(errors) > 20 and max(errors) < 2.0
