@@ -19,6 +19,7 @@ from streamingtalker_ros.dds.action_server import GoalState
 from streamingtalker_ros.dds.node import DdsNode
 from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.messaging.audio_common import INFO_TYPE
 from streamingtalker_ros.messaging.face_messages import MOTION_TYPE
 from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.messaging.speech_messages import SAY_ACTION
@@ -128,6 +129,9 @@ def test_the_lips_move_with_the_first_audio_and_the_sound_is_that_of_the_frames(
 ) -> None:
     graph = Graph(command("pcm", pcm))
     graphs.append(graph)
+    formats: list[Any] = []
+    latched = graph.peer.qos(depth=1, latched=True)
+    graph.peer.create_subscription("audio_synced_info", INFO_TYPE, formats.append, latched)
     graph.say("Hello")
     assert wait_for(graph.has_ended) and graph.statuses[-1].state == "finished"
     speaking = next(k for k, status in enumerate(graph.statuses) if status.state == "speaking")
@@ -135,6 +139,7 @@ def test_the_lips_move_with_the_first_audio_and_the_sound_is_that_of_the_frames(
     by_stamp = {stamp_to_ns(message.header.stamp): message for message in graph.frames}
     sound = np.concatenate([np.frombuffer(bytes(message.audio.data), "<i2") for message in graph.sounds])
     assert np.array_equal(sound, voice(2.0))
+    assert (formats[0].sample_rate, formats[0].channels, formats[0].sample_format) == (16_000, 1, "S16LE")
     for index, message in enumerate(graph.sounds):
         assert by_stamp[stamp_to_ns(message.header.stamp)].frame == index
     assert graph.statuses[-1].duration == pytest.approx(2.0)

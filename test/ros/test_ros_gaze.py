@@ -11,7 +11,7 @@ from typing import Any
 import launch_pytest
 import numpy as np
 import pytest
-from geometry_msgs.msg import PointStamped, TransformStamped
+from geometry_msgs.msg import PointStamped, TransformStamped, Vector3
 from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from tf2_msgs.msg import TFMessage
@@ -119,8 +119,20 @@ def test_points_of_other_frames_go_through_tf2(graph: Graph) -> None:
     publisher = open_publisher(graph)
     in_camera, in_head = (0.4, -1.0, -0.2), (1.0, 0.4, 0.1)
     assert send_until(graph, publisher, in_camera, "camera", looks_at(graph, in_head))
-    graph.node.destroy_publisher(publisher)
-    graph.node.destroy_publisher(broadcaster)
+    # a tracked person of ROS4HRI: the origin of a frame that moves
+    transforms = graph.node.create_publisher(TFMessage, "/tf", 10)
+    transform.header.frame_id, transform.child_frame_id = "camera", "face_bgkxz"
+    transform.transform.rotation.z, transform.transform.rotation.w = 0.0, 1.0
+    transform.transform.translation = Vector3(x=-0.4, y=-1.0, z=-0.2)
+
+    def sees_person() -> bool:
+        transform.header.stamp = graph.node.get_clock().now().to_msg()
+        transforms.publish(TFMessage(transforms=[transform]))
+        return looks_at(graph, (1.0, -0.4, 0.1))()
+
+    assert send_until(graph, publisher, (0.0, 0.0, 0.0), "face_bgkxz", sees_person)
+    for each in (publisher, broadcaster, transforms):
+        graph.node.destroy_publisher(each)
 
 
 @launched
