@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from streamingtalker_ros.dds import message_types
-from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher, Subscription
+from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher
+from streamingtalker_ros.dds.subscription import AdaptiveSubscription
 from streamingtalker_ros.runtime import expression_input
 from streamingtalker_ros.runtime.expression_input import ExpressionInput
 
@@ -37,60 +38,42 @@ class ExpressionTopics:
     def __init__(self, node: DdsNode, worker: TalkerWorker, frame_id: str) -> None:
         self._node, self._worker, self._frame_id = node, worker, frame_id
         self._input = ExpressionInput(worker, worker.warn_once)
-        self._subscriptions: dict[tuple[str, str, bool], Subscription] = {}  # topic, type, reliability
+        self._subscriptions: list[AdaptiveSubscription] = []
         self._writers: dict[str, Any] = {}
 
     def open(self) -> None:
         """Create publishers, subscriptions and services."""
+        callbacks = {
+            expression_input.EXPRESSION_TOPIC: self._on_expression,
+            expression_input.GESTURE_TOPIC: self._on_gesture,
+        }
         for topic, types in _TYPES.items():
             self._writers[topic] = self._node.create_publisher(topic, types[0], self._node.qos(depth=_DEPTH))
-            self._subscribe(topic, types[0], reliable=True)
+            self._subscriptions.append(
+                AdaptiveSubscription(
+                    self._node, topic, types, callbacks[topic], self._worker.warn_once, _DEPTH
+                )
+            )
         self._node.create_service(
             "~/set_expression", expression_input.SET_EXPRESSION_SERVICE, self._on_set_expression
         )
         self._node.create_trigger_service("~/clear_expression", lambda: self._on_set_expression(None))
         self._node.create_service("~/gesture", expression_input.MAKE_GESTURE_SERVICE, self._on_make_gesture)
 
-    def on_publisher_discovered(self, publisher: DiscoveredPublisher) -> bool:
-        """Subscribe to the type and with the reliability of a publisher of one of the topics.
+    def on_publisher_discovered(self, publisher: DiscoveredPublisher) -> None:
+        """Follow a publisher of one of the topics.
 
         Args:
             publisher: That was discovered.
-
-        Returns:
-            Whether it publishes on one of these topics.
         """
-        for topic, types in _TYPES.items():
-            if publisher.topic == "rt" + self._node.resolve_name(topic):
-                for type_name in types:
-                    if publisher.type_name == message_types.dds_typename(type_name):
-                        self._subscribe(topic, type_name, reliable=True)
-                        if not publisher.is_reliable:
-                            self._subscribe(topic, type_name, reliable=False)
-                        return True
-                self._worker.warn_once(
-                    f"{topic}_type",
-                    f"the publisher of {publisher.topic[2:]} sends {publisher.type_name}: send {types[0]}",
-                )
-                return True
-        return False
+        for subscription in self._subscriptions:
+            subscription.on_publisher_discovered(publisher)
 
-    def _subscribe(self, topic: str, type_name: str, reliable: bool) -> None:
-        key = topic, type_name, reliable
-        if key in self._subscriptions:
-            return
+    def _on_expression(self, message: Any, type_name: str) -> None:
+        self._input.on_expression(message, type_name, time.time_ns())
 
-        def receive(message: Any) -> None:
-            if not reliable and self._node.is_publisher_reliable(self._subscriptions[key], message):
-                return  # the reliable subscription receives it, too
-            if topic == expression_input.GESTURE_TOPIC:
-                self._input.on_gesture(message, time.time_ns())
-            else:
-                self._input.on_expression(message, type_name, time.time_ns())
-
-        self._subscriptions[key] = self._node.create_subscription(
-            topic, type_name, receive, self._node.qos(depth=_DEPTH, reliable=reliable)
-        )
+    def _on_gesture(self, message: Any, _: str) -> None:
+        self._input.on_gesture(message, time.time_ns())
 
     def _write(self, topic: str, fill: Callable[[Any, Any, int, str], Any], request: Any) -> None:
         message = message_types.message_class(_TYPES[topic][0])()

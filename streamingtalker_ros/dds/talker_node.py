@@ -21,8 +21,9 @@ from streamingtalker_ros.conversation.turn_taking import DialogueState
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.audio_input import AudioInput
 from streamingtalker_ros.dds.expression_topics import ExpressionTopics
-from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher, Subscription, matched_readers
+from streamingtalker_ros.dds.node import DdsNode, DiscoveredPublisher, matched_readers
 from streamingtalker_ros.dds.say_action import SayAction
+from streamingtalker_ros.dds.subscription import AdaptiveSubscription
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.messaging import audio_common, face_message_builder, speech_messages
 from streamingtalker_ros.messaging.diagnostics import DiagnosticsReporter
@@ -123,7 +124,7 @@ class TalkerNode:
             extra=self.speech.diagnostics,
         )
         self._gaze_input = GazeInput(self.worker, self.worker.warn_once)
-        self._gaze_subscriptions: dict[bool, Subscription] = {}  # by reliability
+        self._subscriptions: list[AdaptiveSubscription] = []  # of gaze targets and texts
         self._expression_topics = ExpressionTopics(self.dds_node, self.worker, parameters.frame_id)
         self._builder = face_message_builder.FaceMessageBuilder(
             talker,
@@ -168,7 +169,11 @@ class TalkerNode:
         self.dds_node.create_trigger_service("~/interrupt", self._on_interrupt)
         self._audio.open()
         self._partner_audio.open()
-        self._subscribe_gaze(reliable=True)
+        self._subscribe(
+            parameters.gaze_topic,
+            GAZE_TYPE,
+            lambda message: self._gaze_input.on_target(message, time.time_ns()),
+        )
         self._expression_topics.open()
         self.dds_node.watch_node_names()
         self.dds_node.on_publisher_discovered(self._on_publisher_discovered)
@@ -195,31 +200,20 @@ class TalkerNode:
     def _on_publisher_discovered(self, publisher: DiscoveredPublisher) -> None:
         self._audio.on_publisher_discovered(publisher)
         self._partner_audio.on_publisher_discovered(publisher)
-        topic = publisher.topic
-        if topic == "rt" + self.dds_node.resolve_name(self.parameters.gaze_topic):
-            if publisher.type_name != message_types.dds_typename(GAZE_TYPE):
-                self.worker.warn_once(
-                    "gaze_type",
-                    f"the publisher of {topic[2:]} sends {publisher.type_name}: send {GAZE_TYPE}",
-                )
-            elif not publisher.is_reliable:
-                self._subscribe_gaze(reliable=False)
-            return
+        for subscription in self._subscriptions:
+            subscription.on_publisher_discovered(publisher)
         self._expression_topics.on_publisher_discovered(publisher)
 
-    def _subscribe_gaze(self, reliable: bool) -> None:
-        if reliable not in self._gaze_subscriptions:
-            self._gaze_subscriptions[reliable] = self.dds_node.create_subscription(
-                self.parameters.gaze_topic,
-                GAZE_TYPE,
-                lambda message: self._on_gaze_target(message, reliable),
-                self.dds_node.qos(reliable=reliable),
+    def _subscribe(self, topic: str, type_name: str, on_message: Callable[[Any], object]) -> None:
+        self._subscriptions.append(
+            AdaptiveSubscription(
+                self.dds_node,
+                topic,
+                [type_name],
+                lambda message, _: on_message(message),
+                self.worker.warn_once,
             )
-
-    def _on_gaze_target(self, message: Any, reliable: bool) -> None:
-        if not reliable and self.dds_node.is_publisher_reliable(self._gaze_subscriptions[False], message):
-            return  # the reliable subscription receives it, too
-        self._gaze_input.on_target(message, time.time_ns())
+        )
 
     def _on_reset(self) -> str:
         self.speech.interrupt()
@@ -265,7 +259,7 @@ class TalkerNode:
     def _create_speech_topics(self) -> Any:
         """Subscribe to texts, serve the action, and return the writer of the state of what is said."""
         SayAction(self.dds_node, self.speech)
-        self.dds_node.create_subscription(
+        self._subscribe(
             speech_messages.SAY_TOPIC,
             speech_messages.TEXT_TYPE,
             lambda message: self.speech.accept_text(message.data),

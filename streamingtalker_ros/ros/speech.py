@@ -90,6 +90,9 @@ class SpeechTopics:
                 [speech_messages.TEXT_TYPE],
                 lambda message, _: self.speech.accept_text(message.data),
                 _SAY_DEPTH,
+                on_unsupported=lambda name, found: self._node.get_logger().warning(
+                    f"{name} carries {', '.join(found)}: publish {speech_messages.TEXT_TYPE}"
+                ),
                 on_damaged=self._node.get_logger().warning,
             )
 

@@ -16,13 +16,13 @@ import soundfile
 
 from streamingtalker_ros.dds import message_types
 from streamingtalker_ros.dds.action_server import GoalState
-from streamingtalker_ros.dds.node import DdsNode
+from streamingtalker_ros.dds.node import DdsNode, matched_readers
 from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.messaging.audio_common import INFO_TYPE
 from streamingtalker_ros.messaging.face_messages import MOTION_TYPE
 from streamingtalker_ros.messaging.header import stamp_to_ns
-from streamingtalker_ros.messaging.speech_messages import SAY_ACTION
+from streamingtalker_ros.messaging.speech_messages import SAY_ACTION, TEXT_TYPE
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.dds_domain import own_domain
 from support.dds_peer import call_service
@@ -148,6 +148,23 @@ def test_the_lips_move_with_the_first_audio_and_the_sound_is_that_of_the_frames(
         lambda: "audio_synced_delay_ms" in {item.key for item in graph.diagnostics[-1].status[0].values}
     ), values
     assert graph.node.worker.statistics()["errors"] == 0 and not graph.warnings
+
+
+def test_a_best_effort_publisher_is_heard_and_one_of_another_type_named(
+    pcm: Path, graphs: list[Graph]
+) -> None:
+    graph = Graph(command("pcm", pcm))
+    graphs.append(graph)
+    best_effort = graph.peer.create_publisher("say", TEXT_TYPE, graph.peer.qos(reliable=False))
+    assert wait_for(lambda: matched_readers(best_effort))
+    best_effort.write(message_types.message_class(TEXT_TYPE)(data="Hello"))
+    assert wait_for(graph.has_ended) and graph.statuses[-1].state == "finished"
+    graph.say("Hello")  # reliable: said once, though two subscriptions receive it
+    assert wait_for(lambda: graph.statuses[-1].state == "finished" and graph.statuses[-1].id == "2")
+    other = graph.peer.create_publisher("say", "geometry_msgs/msg/PointStamped")
+    assert wait_for(lambda: any(f"send {TEXT_TYPE}" in text for text in graph.warnings))
+    assert {status.id for status in graph.statuses} == {"1", "2"}
+    del other
 
 
 def test_the_motion_of_a_text_is_that_of_its_audio(pcm: Path, graphs: list[Graph]) -> None:
