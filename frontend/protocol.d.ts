@@ -2,8 +2,10 @@
 // Binary messages of the WebSocket protocol (docs/websocket.md), for clients that draw the face themselves.
 
 export declare const PROTOCOL_VERSION: number;
-/** Kinds of binary messages: PCM from the client, the others from the server. */
+/** Kinds of binary messages of the client: the face's voice, and that of its partner in conversation. */
 export declare const PCM: 1;
+export declare const PARTNER: 2;
+/** Kinds of those of the server. */
 export declare const FACE: 1;
 export declare const VERTICES: 2;
 export declare const AUDIO: 3;
@@ -33,11 +35,15 @@ export interface FrameHeader {
 export type FaceFrame = FrameHeader & { kind: typeof FACE; weights: Float32Array; head: Float32Array };
 /** Frame of a vertex model: offsets (3V,) in units of `scale` metres. */
 export type VertexFrame = FrameHeader & { kind: typeof VERTICES; scale: number; offsets: Int16Array };
-/** Audio of a watched talker: (n,) at 16 kHz. */
+/** Audio of a watched talker, or of a text: (n,) at 16 kHz. */
 export type AudioMessage = FrameHeader & { kind: typeof AUDIO; samples: Int16Array };
 
-/** Encode an audio message: mono samples of the timeline `epoch`, 0..255. */
-export declare function encodePcm(epoch: number, samples: Int16Array): Uint8Array<ArrayBuffer>;
+/** Encode an audio message: mono samples of the timeline `epoch`, 0..255; of the partner at 16 kHz, with the epoch 0. */
+export declare function encodePcm(
+  epoch: number,
+  samples: Int16Array,
+  kind?: typeof PCM | typeof PARTNER,
+): Uint8Array<ArrayBuffer>;
 
 /** Decode a binary message of the server. Arrays are views of `buffer`. */
 export declare function decodeMessage(buffer: ArrayBuffer): FaceFrame | VertexFrame | AudioMessage;

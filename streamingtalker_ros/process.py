@@ -30,6 +30,7 @@ STOP_SIGNALS: Final = tuple(
 _MAX_CHARS: Final = 3000  # of one text: a writable pipe accepts PIPE_BUF, 4096 bytes, without blocking
 _WRITE_TIMEOUT_S: Final = 1.0
 _MAX_TRACEBACK_FRAMES: Final = 12
+_MAX_TEXTS: Final = 20  # of warnings that are given once each
 _CLOSED_ERRNOS: Final = (errno.EPIPE, errno.EBADF, errno.EIO)  # later text cannot be written either
 
 _lost_output: Exception | None = None  # the first failure of `print_result`
@@ -122,6 +123,18 @@ def never_raising(warn: Callable[[str], Any]) -> Callable[[str], None]:
 
     def guarded(text: str) -> None:
         with contextlib.suppress(Exception):
+            warn(text)
+
+    return guarded
+
+
+def each_once(warn: Callable[[str], Any]) -> Callable[[str], None]:
+    """Return a callable that calls `warn` once for each text, and for `_MAX_TEXTS` different ones at most."""
+    texts: set[str] = set()
+
+    def guarded(text: str) -> None:
+        if text not in texts and len(texts) < _MAX_TEXTS:
+            texts.add(text)
             warn(text)
 
     return guarded

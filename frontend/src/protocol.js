@@ -2,7 +2,8 @@
 // Binary messages of the WebSocket, as docs/websocket.md describes and streamingtalker_ros/web/protocol.py defines them.
 
 export const PROTOCOL_VERSION = 1;
-export const PCM = 1;
+export const PCM = 1; // the face's voice
+export const PARTNER = 2; // that of its partner in conversation
 export const HEADER_BYTES = 32;
 export const WEIGHT_COUNT = 52;
 export const FLAG_SPEAKING = 1;
@@ -35,7 +36,7 @@ export const AUDIO = 3;
  */
 
 /**
- * Audio of a watched talker: (n,) at 16 kHz.
+ * Audio of a watched talker, or of a text: (n,) at 16 kHz.
  * @typedef {FrameHeader & {kind: 3, samples: Int16Array}} AudioMessage
  */
 
@@ -45,11 +46,12 @@ export const AUDIO = 3;
  * Encode an audio message.
  * @param {number} epoch 0..255
  * @param {Int16Array} samples
+ * @param {1 | 2} [kind] whose: PCM or PARTNER
  * @returns {Uint8Array<ArrayBuffer>}
  */
-export function encodePcm(epoch, samples) {
+export function encodePcm(epoch, samples, kind = PCM) {
   const bytes = new Uint8Array(4 + 2 * samples.length);
-  bytes.set([PCM, epoch, 0, 0]);
+  bytes.set([kind, epoch, 0, 0]);
   bytes.set(new Uint8Array(samples.buffer, samples.byteOffset, 2 * samples.length), 4);
   return bytes;
 }

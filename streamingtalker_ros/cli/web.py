@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from streamingtalker_ros.cli.argument_types import (
     add_backend_options,
     integer,
@@ -15,6 +16,7 @@ from streamingtalker_ros.cli.argument_types import (
 )
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.process import print_line, print_warning
+from streamingtalker_ros.speech_synthesis.command import DEFAULT_TTS_RATE, TtsCommand
 from streamingtalker_ros.supervision import Supervisor
 
 HELP = "serve a page: speak into the microphone and see the face speak"
@@ -95,6 +97,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="follow the session that is shared under this name only",
     )
+    parser.add_argument(
+        "--tts",
+        metavar="COMMAND",
+        help="let visitors have texts said by this text-to-speech command, such as 'espeak-ng --stdin "
+        "--stdout'; it runs on this machine",
+    )
+    parser.add_argument(
+        "--tts-rate",
+        type=integer(MIN_SAMPLE_RATE, MAX_SAMPLE_RATE),
+        default=DEFAULT_TTS_RATE,
+        help="samples per second of what it writes, if that is PCM without a header",
+    )
     parser.add_argument("--domain", type=ros_domain, help="ROS domain to watch, instead of ROS_DOMAIN_ID")
     parser.add_argument(
         "--namespace", type=ros_namespace, default="", help="namespace of the talker to watch"
@@ -129,6 +143,10 @@ def run(args: argparse.Namespace) -> int:
             "--output-session is no name of a session: give 1 to 64 letters, digits, points, hyphens and "
             "underscores"
         )
+    tts = None
+    if args.tts is not None:
+        tts = TtsCommand.parse(args.tts, args.tts_rate)
+        tts.check_installed()
     from streamingtalker_ros.streaming import Talker
     from streamingtalker_ros.web import assets
     from streamingtalker_ros.web.app import WebContext
@@ -150,7 +168,7 @@ def run(args: argparse.Namespace) -> int:
         output = SpeakerOutput(group, args.output_session)
     with Supervisor() as supervisor:
         context = WebContext(
-            talker, limits, args.domain, args.namespace, print_warning, face, args.trusted_proxy, output
+            talker, limits, args.domain, args.namespace, print_warning, face, args.trusted_proxy, output, tts
         )
         throttle_library_logs(context.faults)
         drain_seconds = DRAIN_S if args.drain_seconds is None else args.drain_seconds

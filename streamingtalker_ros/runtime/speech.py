@@ -16,7 +16,7 @@ from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.audio.pcm import to_int16
 from streamingtalker_ros.audio.playback import AudioPlayback
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.process import never_raising
+from streamingtalker_ros.process import each_once, never_raising
 from streamingtalker_ros.runtime.frames import PublishedFrame
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from streamingtalker_ros.runtime.worker import TalkerWorker
@@ -24,7 +24,6 @@ from streamingtalker_ros.speech_synthesis.command import TtsCommand
 from streamingtalker_ros.speech_synthesis.speaker import Speaker, SpeechStatus, Utterance
 
 _SMOOTHING: Final = 0.1  # of the delay, by a frame
-_MAX_WARNINGS: Final = 20
 
 
 class NodeSpeech:
@@ -51,8 +50,7 @@ class NodeSpeech:
         warn: Callable[[str], Any],
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._warn = never_raising(warn)
-        self._warned: set[str] = set()
+        self._warn = each_once(never_raising(warn))
         self._now_ns = now_ns
         self._delay: float | None = None  # s
         self._speaker: Speaker | None = None
@@ -65,7 +63,7 @@ class NodeSpeech:
                 worker.interrupt,
                 worker.talker.frame_rate,
                 on_status,
-                self._warn_once,
+                self._warn,
                 worker.clock,
                 now_ns,
             )
@@ -93,7 +91,7 @@ class NodeSpeech:
         try:
             self.say(text)
         except TalkerError as error:
-            self._warn_once(str(error))
+            self._warn(str(error))
 
     def say(
         self, text: object, audio: bytes = b"", on_status: Callable[[SpeechStatus], object] | None = None
@@ -164,8 +162,3 @@ class NodeSpeech:
         playback, self._playback = self._playback, None
         if playback is not None:
             playback.close()
-
-    def _warn_once(self, message: str) -> None:
-        if message not in self._warned and len(self._warned) < _MAX_WARNINGS:
-            self._warned.add(message)
-            self._warn(message)

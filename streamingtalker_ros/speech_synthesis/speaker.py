@@ -50,6 +50,9 @@ _AUDIO_TYPE: Final = "audio_common_msgs/msg/AudioData"
 _FAULTS: Final = FaultLog()
 
 
+def _do_nothing() -> None: ...
+
+
 class SpeechState(str, enum.Enum):
     """State of an utterance."""
 
@@ -184,6 +187,7 @@ class Speaker:
         warn: Receives why an utterance failed.
         clock: Time in s, that of the packets' `arrival`.
         now_ns: Time in ns, that of the packets' stamps.
+        on_end: Called when all audio of an utterance has been pushed.
     """
 
     def __init__(
@@ -196,6 +200,7 @@ class Speaker:
         warn: Callable[[str], Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
         now_ns: Callable[[], int] = time.time_ns,
+        on_end: Callable[[], object] = _do_nothing,
     ) -> None:
         self._command = command
         self._push = push
@@ -204,6 +209,7 @@ class Speaker:
         self._on_status = on_status
         self._warn = never_raising(warn) if warn is not None else None
         self._clock, self._now_ns = clock, now_ns
+        self._on_end = on_end
         self._numbers = itertools.count(1)
         self._queue: deque[Utterance] = deque()
         self._condition = threading.Condition(threading.RLock())
@@ -297,13 +303,17 @@ class Speaker:
         """
         self._last_frame_ns = stamp_ns
 
-    def close(self) -> None:
-        """Drop all utterances, end the command and the thread."""
+    def close(self, wait: bool = True) -> None:
+        """Drop all utterances, end the command and the thread.
+
+        Args:
+            wait: Whether to return when they have ended.
+        """
         with self._condition:
             self._is_closing = True
         self.interrupt()
         thread, self._thread = self._thread, None
-        if thread is not None:
+        if thread is not None and wait:
             thread.join()
 
     def _append(
@@ -380,6 +390,8 @@ class Speaker:
                         break
             if not utterance.is_cancelled and place.run < 0:
                 raise TalkerError("there is no audio to say: the sound is empty")
+            if not utterance.is_cancelled:
+                self._on_end()
             self._wait_until_heard(utterance, place)
         finally:
             decoder.reset()

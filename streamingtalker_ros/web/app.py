@@ -22,7 +22,7 @@ from streamingtalker_ros.conversation.commands import GESTURE_NAMES
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.stored import default_rig
-from streamingtalker_ros.process import FaultLog, never_raising, print_warning
+from streamingtalker_ros.process import FaultLog, each_once, never_raising, print_warning
 from streamingtalker_ros.supervision import EXIT_THREAD_FAILED
 from streamingtalker_ros.web import assets
 from streamingtalker_ros.web.batch_worker import BatchWorker
@@ -39,6 +39,7 @@ from streamingtalker_ros.web.websocket_session import CLOSE_TIMEOUT_S, WebSocket
 
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
+    from streamingtalker_ros.speech_synthesis.command import TtsCommand
 
 MAX_STEP_S = 30.0
 """A step of the model that lasts longer never ends: the server is not alive."""
@@ -58,6 +59,7 @@ class WebContext:
         face: a face that the page shows in place of the default one, in any format of `load_face`.
         trusted_proxies: addresses of the reverse proxies whose header X-Forwarded-For is believed.
         output: live outputs that follow a visitor who speaks; None for none.
+        tts: command that says the texts of visitors; None for none.
 
     Attributes:
         metrics: counters since the start.
@@ -66,6 +68,7 @@ class WebContext:
         shared_sessions: forwards the frames of sessions to others that watch them.
         faults: log of internal errors.
         guard: bounds the connections of each address.
+        warn_of_speech: called with a message for the operator when that command fails.
         sessions: those that are open.
         max_unacknowledged_frames: frames that may be in flight to one browser.
     """
@@ -80,6 +83,7 @@ class WebContext:
         face: Path | None = None,
         trusted_proxies: Iterable[str] = (),
         output: SpeakerOutput | None = None,
+        tts: TtsCommand | None = None,
     ) -> None:
         warn = never_raising(warn)
         self.talker = talker
@@ -91,6 +95,8 @@ class WebContext:
         self.watcher = TopicWatcher(domain, namespace, warn)
         self.shared_sessions = SharedSessions(talker.frame_rate)
         self.output = output
+        self.tts = tts
+        self.warn_of_speech = each_once(warn)
         self.sessions: set[WebSocketSession] = set()
         self.max_unacknowledged_frames = round(self.limits.unacknowledged_seconds * talker.frame_rate)
         self._metrics_page: MetricsPage | None = None
@@ -144,6 +150,7 @@ class WebContext:
             "names": list(ARKIT_NAMES),
             "controls": describe_controls(self.talker),
             "gestures": [] if self._is_vertex else list(GESTURE_NAMES),
+            "say": self.tts is not None,
             "limit": self.limits.max_sessions,
             "session_seconds": self.limits.session_seconds,
             "watch": self.watcher.is_available,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streamingtalker_ros.process import FaultLog, never_raising, print_warning
 from streamingtalker_ros.runtime.batch import run_batch
+from streamingtalker_ros.runtime.session import DialogueCallback, ignore_dialogue
 from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.voice_stream import VoiceStream
 
@@ -101,6 +102,7 @@ class BatchWorker:
         deliver: Callable[[list[bytes]], None],
         on_error: Callable[[str], None],
         on_frame: Callable[[PublishedFrame], None] | None = None,
+        on_dialogue: DialogueCallback = ignore_dialogue,
     ) -> VoiceStream:
         """Add a stream to the batch.
 
@@ -108,8 +110,17 @@ class BatchWorker:
             deliver: called with a list of encoded frames, in the worker's thread.
             on_error: called with a message for the user, in the worker's thread.
             on_frame: called with each frame, in the worker's thread.
+            on_dialogue: receives who speaks when that changes, in the worker's thread.
         """
-        stream = VoiceStream(self.talker, deliver, on_error, self._wake, self.limits, on_frame=on_frame)
+        stream = VoiceStream(
+            self.talker,
+            deliver,
+            on_error,
+            self._wake,
+            self.limits,
+            on_frame=on_frame,
+            on_dialogue=on_dialogue,
+        )
         with self._condition:
             stream.impose_steps(self._imposed_steps)
             self._streams.append(stream)

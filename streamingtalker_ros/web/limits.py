@@ -23,6 +23,7 @@ class Limits:
         burst_seconds: audio that may arrive faster than real time, for example after a network stall.
         max_messages_per_second: messages of any kind, on average over `burst_seconds`; the page sends 100.
         max_texts_per_second: JSON messages, such as the changes while a slider is dragged.
+        max_says_per_second: texts that one session lets the text-to-speech command say.
         backlog_seconds: audio that waits longer for the model is skipped, and its frame numbers with it.
         unacknowledged_seconds: frames in flight to one browser; further ones are dropped.
         slow_client_timeout_seconds: a browser that drops frames for this long is disconnected.
@@ -50,6 +51,7 @@ class Limits:
     burst_seconds: float = 10.0
     max_messages_per_second: float = 250.0
     max_texts_per_second: float = 20.0
+    max_says_per_second: float = 1.0
     backlog_seconds: float = 0.5
     unacknowledged_seconds: float = 3.0
     slow_client_timeout_seconds: float = 12.0

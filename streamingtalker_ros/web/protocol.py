@@ -50,7 +50,7 @@ PROTOCOL_VERSION: Final = 1
 FRAME_FORMATS: Final = ("binary", "json")
 """Formats in which a client may ask for frames; the first is the default."""
 
-PCM = 1  # kind of a client's binary message
+PCM, PARTNER = 1, 2  # kinds of a client's binary messages: the face's voice, and its partner's
 FACE, VERTICES, AUDIO = 1, 2, 3  # kinds of the server's binary messages
 SPEAKING, IDLE = 1, 2  # flags of a frame
 # kind, epoch, flags, 0, index, time in s, model time in ms, queueing time of the audio in ms, frames skipped
@@ -58,6 +58,7 @@ SPEAKING, IDLE = 1, 2  # flags of a frame
 HEADER = struct.Struct("<BBBxIdffI4x")
 _SCALE = struct.Struct("<f")
 MAX_EPOCH = 255
+MAX_SAY_CHARS: Final = 2000  # some minutes of speech
 _MAX_COUNT = 2**53  # the largest integer that JavaScript represents exactly
 _EPOCH: Final = IntField(high=MAX_EPOCH)
 _SESSION: Final = SessionField(required=False)
@@ -88,6 +89,7 @@ CLIENT_MESSAGES: Final[Mapping[str, Mapping[str, Field]]] = {
         ),
         "count": IntField(required=False, low=1, high=MAX_GESTURE_COUNT),
     },
+    "say": {"epoch": _EPOCH, "text": TextField(max_chars=MAX_SAY_CHARS)},
     "share": {"session": _SESSION},
     "seen": {"count": IntField(high=_MAX_COUNT)},
 }
@@ -109,11 +111,14 @@ SERVER_MESSAGES: Final[Mapping[str, tuple[str, ...]]] = {
             "names",
             "controls",
             "gestures",
+            "say",
         ),
         *("limit", "session_seconds", "watch", "face"),
     ),
     "state": ("visitors", "left_out"),
     "watching": ("topic", "domain", "session"),
+    "speech": ("epoch", "state"),
+    "dialogue_state": ("state",),
     "error": ("text",),
     "refused": ("text",),
     "bye": ("text",),
@@ -208,21 +213,23 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def parse_pcm(data: bytes) -> tuple[int, npt.NDArray[np.int16]]:
+def parse_audio(data: bytes) -> tuple[int, int, npt.NDArray[np.int16]]:
     """Parse a client's binary message.
 
     Args:
-        data: Four bytes of header (1, epoch 0..255, 0, 0), then mono 16-bit little-endian samples.
+        data: Four bytes of header (kind, epoch 0..255, 0, 0), then mono 16-bit little-endian samples.
 
     Returns:
-        The epoch, and samples of shape (n,).
+        The kind, `PCM` or `PARTNER`; the epoch; and samples of shape (n,).
 
     Raises:
         TalkerError: if the bytes are not an audio message.
     """
-    if len(data) < 4 or data[0] != PCM or len(data) % 2:
-        raise TalkerError(f"{len(data)} bytes are not audio: send 1, epoch, 0, 0 and whole 16-bit samples")
-    return data[1], np.frombuffer(data, "<i2", offset=4)
+    if len(data) < 4 or data[0] not in (PCM, PARTNER) or len(data) % 2:
+        raise TalkerError(
+            f"{len(data)} bytes are not audio: send {PCM} or {PARTNER}, epoch, 0, 0 and whole 16-bit samples"
+        )
+    return data[0], data[1], np.frombuffer(data, "<i2", offset=4)
 
 
 def encode_blendshapes(

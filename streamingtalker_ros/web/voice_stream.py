@@ -27,7 +27,7 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.runtime.frames import PublishedFrame, VertexFaceFrame
 from streamingtalker_ros.runtime.parameters import TalkerParameters
-from streamingtalker_ros.runtime.session import WEB_POLICY, VoiceSession
+from streamingtalker_ros.runtime.session import WEB_POLICY, DialogueCallback, VoiceSession, ignore_dialogue
 from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.controls import Controls
 from streamingtalker_ros.web.limits import Limits
@@ -39,6 +39,8 @@ MAX_TURN_SAMPLES: Final = 65536  # of one session that the worker resamples in o
 _COMMAND_WARNINGS: Final = frozenset(
     {LookAt.__name__, Express.__name__, Gesture.__name__, "gaze_reach", "commands"}
 )  # of the session, that concern what the user has asked for
+_PARTNER_FORMAT: Final = AudioFormat(SAMPLE_RATE)
+_MAX_PARTNER_SKEW_S: Final = 0.1  # by which its audio may be late or early before it is placed anew
 _QUEUE_MARGIN: Final = 2.0  # the token bucket bounds the audio; the session's queue never rejects before it
 
 
@@ -56,6 +58,7 @@ class VoiceStream:
         limits: of the server.
         clock: monotonic time in seconds.
         on_frame: called with each frame, in the worker's thread.
+        on_dialogue: receives who speaks when that changes, in the worker's thread.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class VoiceStream:
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
         on_frame: Callable[[PublishedFrame], None] | None = None,
+        on_dialogue: DialogueCallback = ignore_dialogue,
     ) -> None:
         self.deliver = deliver
         self.on_error = on_error
@@ -87,6 +91,7 @@ class VoiceStream:
             clock=clock,
             warn=lambda kind, message: _report(on_error, kind, message),
             policy=dataclasses.replace(WEB_POLICY, overload_after=limits.backlog_seconds),
+            on_dialogue=on_dialogue,
         )
         self._controls = Controls(self.session)
         self._lock = threading.Lock()  # guards what follows
@@ -96,8 +101,11 @@ class VoiceStream:
         self._pending: deque[npt.NDArray[np.int16]] = deque()  # not passed to the session yet
         self._pending_samples = 0
         self._pending_arrival = 0.0  # of the newest
-        self._end_epoch: int | None = None  # the timeline that begins at the end of the pending audio
+        self._end_epochs: list[int | None] = []  # of the timelines that begin behind the pending audio
         self._needed_samples = 0.0  # pending ones without which the worker has nothing to do
+        self._frame_epoch: int | None = None  # of the frames to come
+        self._frame_offset: float | None = None  # s, stamp of the newest of them minus the time then
+        self._partner_end = 0.0  # s on the clock of the stamps, of the partner's audio so far
 
     # --------------------------------------------------------------------------------------------- any thread
 
@@ -111,6 +119,7 @@ class VoiceStream:
         """
         with self._lock:
             self._drop_pending(epoch)
+            self._leave_partner(epoch)
             self._format, self._sample_count = AudioFormat(rate), 0
             self.session.suspend(epoch, seed)
         self._wake()
@@ -132,19 +141,39 @@ class VoiceStream:
         if is_needed:
             self._wake()
 
-    def end_audio(self, epoch: int) -> None:
-        """End the audio: the mouth closes, and idle frames follow on the timeline `epoch`."""
+    def hear_partner(self, samples: npt.NDArray[np.int16]) -> None:
+        """Queue audio of the conversation partner: frames hear it as it arrives, without frames nobody does.
+
+        Args:
+            samples: (n,) mono, at 16 kHz, which continue those before.
+        """
+        now, seconds = self._clock(), len(samples) / SAMPLE_RATE
+        with self._lock:
+            if self._frame_offset is None or not len(samples):
+                return
+            self._partner_end += seconds
+            if abs(now + self._frame_offset - self._partner_end) > _MAX_PARTNER_SKEW_S:
+                self._partner_end = now + self._frame_offset
+            stamp = max(0, round((self._partner_end - seconds) * NS_PER_S))
+            self.session.partner.push(AudioPacket(samples.tobytes(), _PARTNER_FORMAT, stamp, now))
+
+    def end_audio(self, epoch: int | None) -> None:
+        """End the audio: the mouth closes, and idle frames follow.
+
+        Args:
+            epoch: Number of their timeline, 0..255; None for that of the audio.
+        """
         with self._lock:
             self._epoch = None
-            if self._end_epoch is not None:  # of an end before, without audio since
-                self.session.end_audio(self._end_epoch)
-            self._end_epoch = epoch
+            self._end_epochs.append(epoch)
+            self._frame_epoch = self._frame_epoch if epoch is None else epoch
         self._wake()
 
     def interrupt(self, epoch: int) -> None:
         """Drop the queued audio and close the mouth; idle frames follow on the timeline `epoch`."""
         with self._lock:
             self._drop_pending(None)
+            self._frame_epoch = epoch
             self.session.interrupt(epoch)
             self.session.end_audio(epoch)  # without a stream, idle frames begin all the same
         self._wake()
@@ -153,6 +182,7 @@ class VoiceStream:
         """Send nothing until the next start, rest or interrupt."""
         with self._lock:
             self._drop_pending(None)
+            self._leave_partner(None)
             self.session.suspend()
         self._wake()
 
@@ -177,8 +207,13 @@ class VoiceStream:
         self._epoch = epoch
         self._pending.clear()
         self._pending_samples = 0
-        self._end_epoch = None
+        self._end_epochs.clear()
         self._needed_samples = 0.0
+
+    def _leave_partner(self, epoch: int | None) -> None:
+        """Hear nobody until there are frames of a timeline, whose stamps begin anew."""
+        self._frame_epoch, self._frame_offset = epoch, None
+        self.session.post(self.session.partner.reset)
 
     # ---------------------------------------------------------------------------------------- worker's thread
 
@@ -200,9 +235,10 @@ class VoiceStream:
                 self._pending_samples -= MAX_TURN_SAMPLES - room
                 payload = b"".join(samples.data for samples in taken)
                 self.session.push(AudioPacket(payload, self._format, stamp, self._pending_arrival))
-            if self._end_epoch is not None and not self._pending:
-                self.session.end_audio(self._end_epoch)
-                self._end_epoch = None
+            if not self._pending:
+                for epoch in self._end_epochs:
+                    self.session.end_audio(epoch)
+                self._end_epochs.clear()
 
     def has_work(self, stepped: bool) -> bool:
         """Note how much audio the next hop needs.
@@ -216,7 +252,7 @@ class VoiceStream:
         needed = self.session.wait_for_audio() * self._format.sample_rate / SAMPLE_RATE
         with self._lock:
             self._needed_samples = needed
-            if self._end_epoch is not None:
+            if self._end_epochs:
                 return True
             if not needed:  # another hop may be due, unless there was none just now
                 return stepped or bool(self._pending_samples)
@@ -230,6 +266,9 @@ class VoiceStream:
         """Encode the frames that were published since the last call."""
         now = self._clock()
         messages = [self._encode(frame, now) for frame in self._frames]
+        with self._lock:
+            if self._frames and self._frames[-1].epoch == self._frame_epoch:
+                self._frame_offset = self._frames[-1].stamp / NS_PER_S - now
         if self._on_frame is not None:
             for frame in self._frames:
                 self._on_frame(frame)

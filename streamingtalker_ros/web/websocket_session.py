@@ -19,14 +19,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+import numpy.typing as npt
 from starlette.status import WS_1008_POLICY_VIOLATION, WS_1011_INTERNAL_ERROR, WS_1013_TRY_AGAIN_LATER
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.limits import TokenBucket
+from streamingtalker_ros.web.session_speech import SessionSpeech
 
 if TYPE_CHECKING:
+    from streamingtalker_ros.conversation.turn_taking import DialogueState
     from streamingtalker_ros.runtime.frames import PublishedFrame
     from streamingtalker_ros.web.app import WebContext
     from streamingtalker_ros.web.shared_sessions import SharedChannel, Subscription
@@ -36,6 +41,7 @@ MAX_QUEUED_TEXTS = 64
 CLOSE_TIMEOUT_S = 2.0
 TIMER_INTERVAL_S = 1.0
 MESSAGES_PER_TURN = 16  # handled before other connections have their turn
+_SAY_BURST_S = 5.0
 _MAX_AUDIO_RATE = 1.05  # seconds of audio per second: the clocks of sound cards differ
 
 
@@ -90,6 +96,10 @@ class WebSocketSession:
         self._audio_bucket = TokenBucket(
             _MAX_AUDIO_RATE, limits.burst_seconds
         )  # kept over restarts: a new start does not refill it
+        self._speech: SessionSpeech | None = None
+        self._spoken_samples = 0  # of its text
+        self._say_bucket = TokenBucket(limits.max_says_per_second, _SAY_BURST_S * limits.max_says_per_second)
+        self._partner_bucket = TokenBucket(_MAX_AUDIO_RATE, limits.burst_seconds)
         self._rate: int | None = None  # of the audio, Hz
         self._started: tuple[int, int] | None = None  # epoch and rate of the last start
         self._last_message: float | None = None  # when it arrived
@@ -167,10 +177,28 @@ class WebSocketSession:
             ) from None
 
     def _on_bytes(self, data: bytes) -> None:
-        if self._rate is None or self._stream is None:
+        try:
+            kind, epoch, samples = protocol.parse_audio(data)
+            if kind == protocol.PARTNER:
+                self._hear_partner(samples)
+            else:
+                self._push_audio(epoch, samples)
+        except TalkerError:  # its answer is a text
             self._check_text_rate()
+            raise
+
+    def _hear_partner(self, samples: npt.NDArray[np.int16]) -> None:
+        if not self._partner_bucket.take(len(samples) / SAMPLE_RATE):
+            raise CloseSession(
+                WS_1008_POLICY_VIOLATION,
+                "the partner's audio arrived faster than real time: send it in real time, at 16000 Hz",
+            )
+        if self._stream is not None:
+            self._stream.hear_partner(samples)
+
+    def _push_audio(self, epoch: int, samples: npt.NDArray[np.int16]) -> None:
+        if self._rate is None or self._stream is None:
             raise TalkerError('audio arrived before a start: send {"type": "start", …} first')
-        epoch, samples = protocol.parse_pcm(data)
         if not self._audio_bucket.take(len(samples) / self._rate):
             raise CloseSession(
                 WS_1008_POLICY_VIOLATION, "the audio arrived faster than real time: send it in real time"
@@ -198,11 +226,15 @@ class WebSocketSession:
         kind = message.pop("type")
         if kind == "seen":
             self._acknowledged = min(message["count"], self._sent)
+        elif kind == "say":
+            self._say(message["epoch"], message["text"])
         elif kind == "watch":
+            self._drop_speech()
             self._watch(message["epoch"], message.get("session"))
         elif kind == "share":
             self._share(message.get("session"))
         elif kind == "pause":
+            self._drop_speech()
             self._unsubscribe()
             if self._stream is not None:
                 self._stream.pause()
@@ -211,6 +243,7 @@ class WebSocketSession:
         elif kind in ("look_at", "express", "gesture"):
             self._open_stream().command(protocol.parse_command(kind, message))
         else:
+            self._drop_speech()
             self._unsubscribe()
             self._begin_timeline(kind, message)
 
@@ -218,21 +251,78 @@ class WebSocketSession:
         """Return the stream of this session, opened by the first message that needs it."""
         if self._stream is None:
             on_frame = None if self._context.output is None else self._send_to_output
-            self._stream = self._context.worker.open(self._deliver_own, self._send_error_threadsafe, on_frame)
+            self._stream = self._context.worker.open(
+                self._deliver_own, self._send_error_threadsafe, on_frame, self._send_dialogue_state
+            )
         return self._stream
 
     def _begin_timeline(self, kind: str, message: dict[str, Any]) -> None:
         stream = self._open_stream()
         if kind == "start":
             self._rate = message["rate"]
-            stream.start(message["epoch"], message["rate"], message.get("seed"))
-            self._started = (message["epoch"], message["rate"])
-            if self._shared is not None:
-                self._shared.start(*self._started)
+            self._start(message["epoch"], message["rate"], message.get("seed"))
         elif kind == "rest":
             stream.end_audio(message["epoch"])
         else:
             stream.interrupt(message["epoch"])
+
+    def _start(self, epoch: int, rate: int, seed: int | None) -> None:
+        self._open_stream().start(epoch, rate, seed)
+        self._started = (epoch, rate)
+        if self._shared is not None:
+            self._shared.start(epoch, rate)
+
+    # ----------------------------------------------------------------------------------------- text to speech
+
+    def _say(self, epoch: int, text: str) -> None:
+        command, max_rate = self._context.tts, self._context.limits.max_says_per_second
+        if command is None:
+            raise TalkerError("this server says no texts: start it with --tts COMMAND")
+        if not self._say_bucket.take():
+            raise TalkerError(f"too many texts to say: send at most {max_rate:g} in a second")
+        if self._speech is None:
+            self._speech = SessionSpeech(
+                command,
+                self,
+                self._send_json,
+                self._call_soon,
+                self._context.talker.frame_rate,
+                self._context.warn_of_speech,
+            )
+        self._speech.say(epoch, text)
+
+    def begin_speech(self, epoch: int) -> None:
+        """See `SpeechSink`.
+
+        Args:
+            epoch: Number of the text's timeline.
+        """
+        self._unsubscribe()
+        self._rate, self._spoken_samples = None, 0  # audio of the client is not mixed with it
+        self._start(epoch, SAMPLE_RATE, None)
+
+    def push_speech(self, epoch: int, samples: npt.NDArray[np.int16]) -> None:
+        """See `SpeechSink`.
+
+        Args:
+            epoch: Number of the text's timeline.
+            samples: (n,) mono, at 16 kHz.
+        """
+        self._open_stream().push_audio(epoch, samples)
+        if self._shared is not None:
+            self._shared.push_audio(epoch, samples)
+        self._deliver([protocol.encode_audio(epoch, self._spoken_samples / SAMPLE_RATE, samples)])
+        self._spoken_samples += len(samples)
+
+    def end_speech(self) -> None:
+        """See `SpeechSink`."""
+        self._open_stream().end_audio(None)
+
+    def _drop_speech(self) -> None:
+        if self._speech is not None:
+            self._speech.drop()
+
+    # -------------------------------------------------------------------------------------- watching, sharing
 
     def _watch(self, epoch: int, session: str | None) -> None:
         if session is not None and self._shared is not None and self._shared.name == session:
@@ -267,6 +357,8 @@ class WebSocketSession:
             self._subscription = None
 
     def _release(self) -> None:
+        if self._speech is not None:
+            self._speech.close()
         self._release_stream()
         self._unshare()
         if self._context.output is not None:
@@ -314,6 +406,9 @@ class WebSocketSession:
 
     def _send_error_threadsafe(self, message: str) -> None:
         self.send_json_threadsafe(type="error", text=message)
+
+    def _send_dialogue_state(self, state: DialogueState, stamp: int, interrupted: bool) -> None:
+        self.send_json_threadsafe(type="dialogue_state", state=state.name.lower())
 
     def _call_soon(self, function: Callable[..., None], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the event loop is closed: the server has stopped

@@ -23,6 +23,7 @@ import logging
 import os
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -35,8 +36,10 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.model.control_ranges import NUMBER_CONTROLS
 from streamingtalker_ros.model.protocol import TalkerProtocol
 from streamingtalker_ros.process import LOGGER_NAME
+from streamingtalker_ros.speech_synthesis.command import TtsCommand
 from streamingtalker_ros.web import protocol
 from support.dds_domain import own_domain
+from support.tts_command import command
 from support.waiting import wait_for
 from support.web_client import WebClient, running_server
 
@@ -250,6 +253,8 @@ class HostileClient:
             name = self._choose((*NUMBER_CONTROLS, "seed", "style", "steps", "expression", "nothing"))
             shapes = {self._choose(ARKIT_NAMES): self._choose(_NUMBERS)}
             message = {"type": "set", name: self._choose((*_NUMBERS, *_VALUES, shapes, "neutral"))}
+        elif kind == "say":
+            message["text"] = self._choose(("hello", *_VALUES))
         elif kind in ("look_at", "express", "gesture"):
             names = ("nod", "lean", "happy", "sad", *_VALUES)
             points = ([1, 0, 0], [0, 0, 0], [self._choose(_NUMBERS), 1, self._choose(_NUMBERS)], *_VALUES)
@@ -265,7 +270,7 @@ class HostileClient:
         self._send_frame(1, json.dumps({"type": "start", "epoch": 1, "rate": rate}).encode())
         for _ in range(self._random.integers(1, 6)):
             samples = self._random.bytes(2 * int(self._random.integers(0, 4000)))
-            self._send_frame(2, bytes([protocol.PCM, 1, 0, 0]) + samples)
+            self._send_frame(2, bytes([self._choose((protocol.PCM, protocol.PARTNER)), 1, 0, 0]) + samples)
 
     def _send_bytes(self) -> None:
         self._send_frame(2, self._random.bytes(int(self._random.integers(0, 3000))))
@@ -333,7 +338,12 @@ def run(
     """
     report = WebFuzzReport()
     with (
-        running_server(talker, domain=own_domain(), handshake_timeout_seconds=3.0) as server,
+        running_server(
+            talker,
+            domain=own_domain(),
+            tts=TtsCommand.parse(command("text")),
+            handshake_timeout_seconds=3.0,
+        ) as server,
         recorded_logs() as errors,
         WebClient(server) as victim,
     ):
@@ -371,6 +381,8 @@ def run(
             report.findings.append(f"{server.context.shared_sessions.count} shared sessions are left")
         if server.context.worker.stream_count != 1:
             report.findings.append(f"{server.context.worker.stream_count - 1} streams are left")
+        if not wait_for(lambda: all(thread.name != "speech" for thread in threading.enumerate()), _RELEASE_S):
+            report.findings.append("threads of speech are left")
         count_before = victim.frame_count
         if not victim.wait_until(lambda: victim.frame_count > count_before + 5):
             report.findings.append("the well-behaved client gets no frames any more")

@@ -18,6 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.model.protocol import TalkerProtocol
+from streamingtalker_ros.speech_synthesis.command import TtsCommand
 from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.limits import Limits
@@ -37,10 +38,13 @@ def running_server(
     domain: int | None = None,
     origins: Iterable[str] = (),
     output: SpeakerOutput | None = None,
+    tts: TtsCommand | None = None,
     **limits: Any,
 ) -> Iterator[Server]:
     """A server in this process while the block runs; `limits`: those that differ from the defaults."""
-    context = WebContext(talker, Limits(**limits), domain=domain, warn=lambda message: None, output=output)
+    context = WebContext(
+        talker, Limits(**limits), domain=domain, warn=lambda message: None, output=output, tts=tts
+    )
     with Server(context, host, 0, origins=origins).background() as server:
         yield server
 
@@ -146,9 +150,9 @@ class WebClient:
         """Send a text message."""
         self.socket.send(json.dumps(message))
 
-    def send_samples(self, epoch: int, samples: npt.NDArray[np.int16]) -> None:
+    def send_samples(self, epoch: int, samples: npt.NDArray[np.int16], kind: int = protocol.PCM) -> None:
         """Send one audio message."""
-        header = bytes([protocol.PCM, epoch, 0, 0])
+        header = bytes([kind, epoch, 0, 0])
         self.socket.send(header + samples.astype("<i2").tobytes())
 
     def send_audio(

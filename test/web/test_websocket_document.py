@@ -160,8 +160,9 @@ def test_the_documented_layout_decodes_the_binary_messages() -> None:
     audio = protocol.encode_audio(7, 1.5, np.array([1, -2], np.int16))
     assert np.frombuffer(audio, "<i2", offset=32).tolist() == [1, -2]
     pcm, _ = layout(rows("From the client", 2)[:3])
-    epoch, samples = protocol.parse_pcm(pcm.pack(protocol.PCM, 5) + b"\x01\x00\xfe\xff")
-    assert epoch == 5 and samples.tolist() == [1, -2]
+    for kind in (protocol.PCM, protocol.PARTNER):
+        *header, samples = protocol.parse_audio(pcm.pack(kind, 5) + b"\x01\x00\xfe\xff")
+        assert header == [kind, 5] and samples.tolist() == [1, -2]
 
 
 def test_json_messages_hold_what_the_binary_ones_hold() -> None:
@@ -201,7 +202,8 @@ def test_the_browser_decodes_what_the_server_encodes_and_the_reverse() -> None:
         const plain = (value) => ArrayBuffer.isView(value) ? [...value] : value;
         const messages = decoded.map((message) =>
           Object.fromEntries(Object.entries(message).map(([name, value]) => [name, plain(value)])));
-        const pcm = Buffer.from(protocol.encodePcm(5, Int16Array.of(1, -2))).toString('hex');
+        const pcm = [protocol.PCM, protocol.PARTNER].map((kind) =>
+          Buffer.from(protocol.encodePcm(5, Int16Array.of(1, -2), kind)).toString('hex'));
         const isNumber = ([, value]) => typeof value === 'number';
         const constants = Object.fromEntries(Object.entries(protocol).filter(isNumber));
         console.log(JSON.stringify({{ messages, pcm, constants }}));
@@ -213,6 +215,7 @@ def test_the_browser_decodes_what_the_server_encodes_and_the_reverse() -> None:
     assert result["constants"] == {
         "PROTOCOL_VERSION": protocol.PROTOCOL_VERSION,
         "PCM": protocol.PCM,
+        "PARTNER": protocol.PARTNER,
         "FACE": protocol.FACE,
         "VERTICES": protocol.VERTICES,
         "AUDIO": protocol.AUDIO,
@@ -229,5 +232,6 @@ def test_the_browser_decodes_what_the_server_encodes_and_the_reverse() -> None:
     expected = np.array([0.01, -0.02, 0.03])
     np.testing.assert_allclose(vertices["scale"] * np.array(vertices["offsets"]), expected, atol=1e-6)
     assert (audio["kind"], audio["epoch"], audio["time"], audio["samples"]) == (3, 9, 1.5, [1, -2])
-    epoch, samples = protocol.parse_pcm(bytes.fromhex(result["pcm"]))
-    assert epoch == 5 and samples.tolist() == [1, -2]
+    for kind, data in zip((protocol.PCM, protocol.PARTNER), result["pcm"], strict=True):
+        *header, samples = protocol.parse_audio(bytes.fromhex(data))
+        assert header == [kind, 5] and samples.tolist() == [1, -2]
