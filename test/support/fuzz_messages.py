@@ -49,8 +49,8 @@ _STRINGS: Final = (
 
 def message_class(type_name: str) -> Any:
     """Return the class of a message or of a half of a service, of its own variant of audio_common_msgs."""
-    if type_name == TRIGGER:
-        return message_types.service_class(TRIGGER)
+    if type_name.endswith("_Request"):
+        return message_types.service_class(type_name)
     return message_types.message_class(type_name, variant_of(type_name))
 
 

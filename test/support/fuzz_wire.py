@@ -29,8 +29,11 @@ from streamingtalker_ros.dds.markers_node import TF_TYPE
 from streamingtalker_ros.dds.node import DdsNode, matched_readers
 from streamingtalker_ros.messaging import audio_common, face_messages
 from streamingtalker_ros.messaging.audio_common import INFO_TYPE
+from streamingtalker_ros.messaging.speech_messages import SAY_ACTION, TEXT_TYPE
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.resources import find
+from streamingtalker_ros.runtime import expression_input
+from streamingtalker_ros.runtime.gaze_input import GAZE_TYPE
 from support.dds_domain import own_domain
 from support.dds_peer import HeadPeer, call_trigger
 from support.fuzz_audio import PCM
@@ -38,6 +41,7 @@ from support.fuzz_messages import TRIGGER, cdr_seeds, message_class, mutate_cdr
 from support.fuzzing import mutate_bytes
 from support.scheduler_harness import small_network
 from support.soak_length import memory
+from support.tts_command import command
 from support.waiting import wait_for
 
 JAW_COMMANDS: Final = "jaw_controller/commands"
@@ -54,11 +58,22 @@ TOPICS: Final = (
     ("rt/joint_states", JOINT_STATE_TYPE),
     ("rq/talker/resetRequest", TRIGGER),
     ("rq/talker/interruptRequest", TRIGGER),
+    ("rt/partner_audio", "audio_common_msgs/msg/AudioDataStamped"),
+    ("rt/gaze_target", GAZE_TYPE),
+    ("rt/expression", expression_input.EXPRESSION_TYPE),
+    ("rt/expression", expression_input.HRI_EXPRESSION_TYPE),
+    ("rt/gesture", expression_input.GESTURE_TYPE),
+    ("rq/talker/set_expressionRequest", f"{expression_input.SET_EXPRESSION_SERVICE}_Request"),
+    ("rq/talker/gestureRequest", f"{expression_input.MAKE_GESTURE_SERVICE}_Request"),
+    ("rt/say", TEXT_TYPE),
+    ("rq/say/_action/send_goalRequest", f"{SAY_ACTION}_SendGoal_Request"),
+    ("rq/say/_action/get_resultRequest", f"{SAY_ACTION}_GetResult_Request"),
+    ("rq/say/_action/cancel_goalRequest", "action_msgs/srv/CancelGoal_Request"),
 )
 """Each topic that a node reads, by its name on the wire, and its type."""
 
 _SPEECH: Final = np.tile(np.frombuffer(PCM, "<i2"), 3)  # 0.6 s
-_MAX_OUTPUT_LINES: Final = 12  # of one node, whatever arrives
+_MAX_OUTPUT_LINES: Final = 40  # of one node, whatever arrives: frames and texts are named each
 _MAX_LINE: Final = 700  # characters
 _MAX_GROWTH_MB: Final = 50.0
 _FAKE_PREFIXES: Final = 16  # participants that the packets claim to be
@@ -152,15 +167,16 @@ class FuzzedNodes:
         checkpoint.save(self._folder / "model", small_network())
         head = self._folder / "jaw.yaml"
         head.write_text(find("config", "heads/jaw.yaml").read_text() + "\nfeedback: joint_states\n")
+        model, voice = self._folder / "model", command("silent")
         commands = {
-            "talk": ["talk", "--param", f"model={self._folder / 'model'}", "--param", "device=cpu"],
+            "talk": ["talk", "--param", f"model={model}", "--param", "device=cpu", "--tts", voice],
             "head": ["head", "--config", str(head)],
             "markers": ["markers"],
         }
-        for name, command in commands.items():
+        for name, arguments in commands.items():
             output = self._stack.enter_context((self._folder / f"{name}.out").open("wb"))
             self._nodes[name] = subprocess.Popen(
-                [sys.executable, "-m", "streamingtalker_ros", *command, "--domain", str(self._domain)],
+                [sys.executable, "-m", "streamingtalker_ros", *arguments, "--domain", str(self._domain)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
