@@ -16,9 +16,6 @@ from streamingtalker_ros.process import print_line, print_result
 
 HELP = "create a training corpus of speech with exact phone times and rule-based motion"
 
-VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v")
-"""File extensions of videos in a folder."""
-
 MAX_AGE: Final = 200
 """Last age of an open range, in years."""
 
@@ -382,6 +379,8 @@ def _run_from_video(args: argparse.Namespace) -> int:
 
 def _find_videos(paths: Iterable[Path]) -> list[Path]:
     """The files, and the videos of the folders."""
+    from streamingtalker_ros.corpus.video.tracking import VIDEO_SUFFIXES
+
     paths = list(paths)
     videos: list[Path] = []
     for path in paths:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from streamingtalker_ros.cli.argument_types import MAX_STEPS, add_backend_options, integer, number
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.output_files import check_output_file, write_text
+from streamingtalker_ros.output_files import check_output_file, check_output_folder, write_text
 from streamingtalker_ros.process import print_progress, print_result
 
 if TYPE_CHECKING:
@@ -153,6 +153,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     output = parser.add_argument_group("output")
     output.add_argument("--report", default=None, metavar="FILE.html", help="page of charts and tables")
+    output.add_argument(
+        "--sheets",
+        default=None,
+        metavar="DIR",
+        help="images of film beside face: best, median, worst clip of each captured corpus; needs --videos",
+    )
+    output.add_argument(
+        "--videos",
+        action="append",
+        default=None,
+        metavar="DIR",
+        help="folder, searched with those below it, of the videos that the clips of --corpus were made of; "
+        "repeatable",
+    )
     output.add_argument("--json", default=None, metavar="FILE", help="all scores")
 
 
@@ -177,6 +191,7 @@ def run(args: argparse.Namespace) -> int:
     test_sets = [
         load_test_set(rig, folder, args.split, args.clips, args.unseen) for folder in args.corpus or ()
     ]
+    videos = _find_videos(args, test_sets)
     results = (_score_motion if args.generated else _evaluate_model)(args, rig, test_sets)
     for test_set in results.test_sets:
         _print_scores(test_set, results)
@@ -189,6 +204,11 @@ def run(args: argparse.Namespace) -> int:
 
         write_report(results, args.report)
         print_result(f"\nreport: {args.report}, {Path(args.report).stat().st_size / 1e6:.1f} MB")
+    if args.sheets:
+        from streamingtalker_ros.evaluation.report.film_sheets import write_sheets
+
+        paths = write_sheets(results, args.sheets, videos)
+        print_result(f"\nfilm beside face: {', '.join(map(str, paths)) or 'no clip was captured'}")
     return 0
 
 
@@ -209,10 +229,25 @@ def _check(args: argparse.Namespace) -> None:
             check_output_file(getattr(args, option), option=f"--{option}", inputs=inputs)
     if args.report and args.json and Path(args.report).resolve() == Path(args.json).resolve():
         raise TalkerError("--report and --json name the same file: give two names")
+    if bool(args.sheets) != bool(args.videos):
+        raise TalkerError("--sheets DIR and --videos DIR belong together: give both or neither")
+    if args.sheets:
+        check_output_folder(args.sheets, option="--sheets", inputs=[*folders, *args.videos])
+        for module in ("matplotlib", "av"):
+            require(module, "film beside face")
     if args.report:
         for module in ("matplotlib", "jinja2"):
             require(module, "the report")
     require("soundfile", "reading a corpus")
+
+
+def _find_videos(args: argparse.Namespace, test_sets: list[TestSet]) -> dict[str, Path]:
+    """The video of each clip of --corpus, for --sheets."""
+    if not args.sheets:
+        return {}
+    from streamingtalker_ros.evaluation.report.film_sheets import find_videos
+
+    return find_videos(test_sets, args.videos)
 
 
 def _load_talker(folder: str | None, args: argparse.Namespace) -> Talker:

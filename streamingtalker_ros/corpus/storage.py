@@ -110,6 +110,7 @@ class Clip:
             in inter-ocular distances; None without tracking.
         lower_lip_drop: (T,) likewise, depth of the inner lower lip below the neutral pose.
         chin_drop: (T,) likewise, depth of the chin below the neutral pose.
+        start_s: second of the recording at which the clip begins.
     """
 
     pcm: npt.NDArray[np.float32]
@@ -125,6 +126,7 @@ class Clip:
     upper_lip_raise: np.ndarray | None = None
     lower_lip_drop: np.ndarray | None = None
     chin_drop: np.ndarray | None = None
+    start_s: float = 0.0
 
     @classmethod
     def at_rest(
@@ -215,6 +217,7 @@ def load_corpus(folder: str | os.PathLike[str], split: str | None = None) -> lis
                     entry["name"],
                     entry.get("style", RULE_BASED_STYLE),
                     **tracked,
+                    start_s=entry.get("start_s", 0.0),
                 )
             )
     return clips

@@ -153,6 +153,24 @@ class EvaluationResults:
         )
 
 
+def clips_at_percentiles(
+    results: EvaluationResults, test_set: TestSet, percentiles: Iterable[float]
+) -> list[tuple[int, float]]:
+    """Find the clips of a test set at percentiles of the evaluated system's r of the lip opening.
+
+    Args:
+        results: the evaluation.
+        test_set: one of its test sets.
+        percentiles: 0..100.
+
+    Returns:
+        (index, r) of the nearest clip to each percentile; empty where no clip has a reference that moves.
+    """
+    r = results.per_clip[test_set.name][results.system].get("lip_opening_r", np.zeros(0))
+    nearest = [int(np.abs(r - np.percentile(r, q)).argmin()) for q in percentiles] if len(r) else []
+    return [(test_set.moving_clips[k], float(r[k])) for k in nearest]
+
+
 def _to_plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _to_plain(item) for key, item in value.items()}

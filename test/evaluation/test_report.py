@@ -94,7 +94,7 @@ def evaluation(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         patch.setattr(non_speech, "SOUND_SECONDS", 2.0)
         patch.setattr(robustness, "CONDITIONS", conditions)
         patch.setattr(runs, "CONDITIONS", conditions)
-        patch.setattr(clip_chart, "NUM_FACES", 3)
+        patch.setattr(clip_chart, "MOUTH_VIEW", clip_chart.MOUTH_VIEW._replace(count=3))
         patch.setattr(model_stats, "frame_cost", functools.partial(model_stats.frame_cost, frames=60))
         patch.setattr(sampling, "score_sampling", functools.partial(sampling.score_sampling, samples=2))
         patch.setattr(sampling, "measure_seed_spread", few_seeds)

@@ -7,6 +7,7 @@ same moments, and below them voice, lip opening and lip width over time, tracked
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -111,10 +112,12 @@ def draw_preview(
     pen.font = require("PIL.ImageFont", "pictures of clips", "video").load_default(11)
     pen.text((MARGIN, 5), f"{clip.name}   {clip.split}   {len(clip.pcm) / SAMPLE_RATE:.2f} s", fill=INK)
     rows = [np.argmin(np.abs(track.times - (span[0] + k + 0.5) / FRAME_RATE)) for k in selected]
-    images = _read_images(video, track.times[rows])
+    images: Sequence[np.ndarray | None] = [None] * len(rows)
+    with contextlib.suppress(TalkerError):
+        images = tracking.read_images(video, track.times[rows])
     for column, (k, row) in enumerate(zip(selected, rows, strict=True)):
         left = MARGIN + column * (TILE_SIZE + TILE_SPACING)
-        sheet.paste(_draw_camera_tile(images.get(column), track.points[row]), (left, 24))
+        sheet.paste(_draw_camera_tile(images[column], track.points[row]), (left, 24))
         sheet.paste(_draw_rig_tile(basis, clip.weights[k]), (left, 28 + TILE_SIZE))
         pen.text((left + 3, 26 + TILE_SIZE - 14), f"{k / FRAME_RATE:.2f} s", fill=(255, 255, 255))
     solved_gap = np.array(basis.rig.lip_gap(clip.weights)) / basis.interocular
@@ -138,19 +141,6 @@ def draw_preview(
     _draw_curve(pen, axis, top, (clip.lip_width / neutral.lip_width - 0.7) / 0.5, TRACKED, 3)
     _draw_curve(pen, axis, top, (solved_width - 0.7) / 0.5, SOLVED, 1)
     return sheet
-
-
-def _read_images(video: str | os.PathLike[str], times: np.ndarray) -> dict[int, np.ndarray]:
-    """{index in `times`: frame of the video at that time of the audio clock}; empty without a video."""
-    try:
-        start = tracking.audio_start_time(video)
-        return {
-            int(np.argmin(np.abs(times - time + start))): image
-            for time, image in tracking.read_frames(video)
-            if np.abs(times - time + start).min() < 1e-3
-        }
-    except TalkerError:
-        return {}
 
 
 def _draw_camera_tile(frame: np.ndarray | None, points: np.ndarray) -> Image:

@@ -27,6 +27,9 @@ from streamingtalker_ros.corpus.video.landmarks import NUM_LANDMARKS, LandmarkTr
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.output_files import atomic_output
 
+VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v")
+"""Endings of the names of videos."""
+
 FACE_COUNT_INTERVAL_S: Final = 1.0
 """Seconds between two searches for further faces."""
 
@@ -146,6 +149,30 @@ def read_frames(video: str | os.PathLike[str]) -> Iterator[tuple[float, np.ndarr
                 yield time + 0.5 / rate, np.ascontiguousarray(np.rot90(image, quarter_turns))
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise TalkerError(f"{video}: it cannot be read as video ({_reason(error)})") from None
+
+
+def read_images(video: str | os.PathLike[str], times: np.ndarray) -> list[np.ndarray]:
+    """Decode the frames of a video that are nearest to some times.
+
+    Args:
+        video: file that FFmpeg reads.
+        times: (n,) seconds on the clock of the audio.
+
+    Returns:
+        n images (H, W, 3) uint8 RGB.
+
+    Raises:
+        TalkerError: if the file is not a video with audio.
+    """
+    start = audio_start_time(video)
+    distances = np.full(len(times), np.inf)
+    images: dict[int, np.ndarray] = {}
+    for time, image in read_frames(video):
+        for k in np.flatnonzero(np.abs(times + start - time) < distances):
+            distances[k], images[int(k)] = abs(times[k] + start - time), image
+    if len(images) < len(times):
+        raise TalkerError(f"{video}: there is no picture in it")
+    return [images[k] for k in range(len(times))]
 
 
 def audio_start_time(video: str | os.PathLike[str]) -> float:

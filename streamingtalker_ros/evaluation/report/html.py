@@ -23,7 +23,7 @@ from streamingtalker_ros.evaluation.acceptance import Criterion
 from streamingtalker_ros.evaluation.closure_classes import FALSE_CLOSURE_CLASSES
 from streamingtalker_ros.evaluation.report.charts import agreement, clip, runs
 from streamingtalker_ros.evaluation.report.charts.style import figure_to_svg
-from streamingtalker_ros.evaluation.results import REFERENCE, EvaluationResults
+from streamingtalker_ros.evaluation.results import REFERENCE, EvaluationResults, clips_at_percentiles
 from streamingtalker_ros.evaluation.speaker_scores import speaker_rows, still_shapes
 from streamingtalker_ros.evaluation.test_set import Scores, TestSet
 from streamingtalker_ros.output_files import write_text
@@ -295,13 +295,12 @@ def _test_set_text(test_set: TestSet, has_reference: bool) -> str:
 
 def _select_examples(results: EvaluationResults, test_set: TestSet) -> list[tuple[int, str]]:
     """(index of a clip, label) at `EXAMPLE_PERCENTILES` of r; the first clips where r is unknown."""
-    r = results.per_clip[test_set.name][results.system].get("lip_opening_r", np.zeros(0))
-    if not len(r):
+    clips = clips_at_percentiles(results, test_set, [q for q, _ in EXAMPLE_PERCENTILES])
+    if not clips:
         return [(i, "") for i in range(min(2, len(test_set.clips)))]
     examples: dict[int, str] = {}
-    for q, label in EXAMPLE_PERCENTILES:
-        k = int(np.abs(r - np.percentile(r, q)).argmin())
-        examples.setdefault(test_set.moving_clips[k], f"{label}, r {r[k]:.2f}")
+    for (i, r), (_, label) in zip(clips, EXAMPLE_PERCENTILES, strict=True):
+        examples.setdefault(i, f"{label}, r {r:.2f}")
     return list(examples.items())
 
 

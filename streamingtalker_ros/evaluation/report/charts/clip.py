@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, SAMPLE_RATE
 from streamingtalker_ros.evaluation import metrics
@@ -42,24 +43,42 @@ TIME_AXIS_SPAN: Final = (0.062, 0.99)
 MAX_SECONDS: Final = 9.0
 """Seconds of a clip that are shown."""
 
-NUM_FACES: Final = 9
-"""Rendered faces in a row."""
 
-FACE_SIZE: Final = (150, 132)
-"""Width and height of a rendered face, pixels."""
+class FaceView(NamedTuple):
+    """How faces are drawn in a row: their number, size in pixels, height in inches, and the camera."""
+
+    count: int
+    width: int
+    height: int
+    row_height: float
+    zoom: float
+    center: tuple[float, float, float] | None = None
+
+
+MOUTH_VIEW = FaceView(9, 150, 132, 0.95, 2.6, (0.05, 0.0, -0.05))
+HEAD_VIEW = FaceView(5, 300, 264, 1.75, 1.2)
+
+FilmReader = Callable[[npt.NDArray[np.float64]], Sequence[npt.NDArray[np.uint8]]]
+"""Seconds (n,) from the start of a clip -> n images (H, W, 3) of its film."""
+
+FILM: Final = "film"
+"""Label of the images of the film."""
 
 GENERATED: Final = "model"
 """Label of the faces and curves of the evaluated system."""
 
 
-def clip_chart(results: EvaluationResults, test_set: TestSet, i: int, faces: bool = True) -> Figure:
+def clip_chart(
+    results: EvaluationResults, test_set: TestSet, i: int, read_film: FilmReader | None = None
+) -> Figure:
     """Plot the first `MAX_SECONDS` of a clip; lips in millimetres on the default face.
 
     Args:
         results: the evaluation.
         test_set: one of its test sets.
         i: index of the clip.
-        faces: whether to render faces.
+        read_film: returns images of the clip's film; with it faces are drawn in `HEAD_VIEW` below the film,
+            without it in `MOUTH_VIEW`.
 
     Returns:
         The figure.
@@ -68,8 +87,16 @@ def clip_chart(results: EvaluationResults, test_set: TestSet, i: int, faces: boo
     generated, reference = curves[results.system][i], curves[REFERENCE][i] if REFERENCE in curves else None
     frames = min(len(generated.opening), int(MAX_SECONDS * FRAME_RATE))
     scale = 1e3 * inter_ocular_distance(results.rig)
-    face_rows = _face_rows(generated, reference, test_set) if faces else []
-    heights = [*[0.95] * len(face_rows), 0.62, 0.26, 1.65, 0.62]
+    view = HEAD_VIEW if read_film else MOUTH_VIEW
+    rendered = select_key_frames(generated.opening[:frames], view.count)
+    seconds = frames / FRAME_RATE
+    image_rows = [
+        (name, _render_faces(results.rig, weights, head, rendered, view))
+        for name, weights, head in _face_rows(generated, reference, test_set)
+    ]
+    if read_film:
+        image_rows.insert(0, (FILM, read_film((np.array(rendered) + 0.5) / FRAME_RATE)))
+    heights = [*[view.row_height] * len(image_rows), 0.62, 0.26, 1.65, 0.62]
     with new_figure(FIGURE_WIDTH, 0.62 + sum(heights)) as figure:
         grid = figure.add_gridspec(
             len(heights),
@@ -81,11 +108,9 @@ def clip_chart(results: EvaluationResults, test_set: TestSet, i: int, faces: boo
             top=0.985,
             bottom=0.36 / (0.62 + sum(heights)),
         )
-        seconds = frames / FRAME_RATE
-        rendered = select_key_frames(generated.opening[:frames], NUM_FACES)
-        for row, (name, weights, head) in enumerate(face_rows):
-            _plot_faces(figure.add_subplot(grid[row]), results.rig, name, weights, head, rendered, seconds)
-        waveform, phones, opening, width = (figure.add_subplot(grid[len(face_rows) + k]) for k in range(4))
+        for row, (name, images) in enumerate(image_rows):
+            _plot_images(figure.add_subplot(grid[row]), name, images, rendered, seconds, view)
+        waveform, phones, opening, width = (figure.add_subplot(grid[len(image_rows) + k]) for k in range(4))
         _plot_waveform(waveform, clip.pcm[: int(seconds * SAMPLE_RATE)], seconds)
         _plot_phones(phones, test_set.phones[i], seconds)
         _plot_curves(
@@ -133,28 +158,36 @@ def _reference_kind(test_set: TestSet) -> str:
     return "tracked" if test_set.is_tracked else "rules" if test_set.is_rule_based else "captured"
 
 
-def _plot_faces(
-    axes: Axes,
-    rig: Rig,
-    name: str,
-    weights: np.ndarray,
-    head: np.ndarray | None,
-    frames: Sequence[int],
-    seconds: float,
-) -> None:
+def _render_faces(
+    rig: Rig, weights: np.ndarray, head: np.ndarray | None, frames: Sequence[int], view: FaceView
+) -> list[np.ndarray]:
+    """Images (H, W, 3) of some frames."""
     from streamingtalker_ros.face.rendering.software_renderer import SoftwareRenderer
 
     renderer = SoftwareRenderer(
-        rig, *FACE_SIZE, zoom=2.6, center=(0.05, 0.0, -0.05), background=(1.0, 1.0, 1.0)
+        rig, view.width, view.height, zoom=view.zoom, center=view.center, background=(1.0, 1.0, 1.0)
     )
+    return [
+        renderer.render(weights[min(frame, len(weights) - 1)], None if head is None else head[frame])
+        for frame in frames
+    ]
+
+
+def _plot_images(
+    axes: Axes,
+    name: str,
+    images: Sequence[np.ndarray],
+    frames: Sequence[int],
+    seconds: float,
+    view: FaceView,
+) -> None:
     width = (
-        FACE_SIZE[0] / FACE_SIZE[1] * 0.95 / (FIGURE_WIDTH * (TIME_AXIS_SPAN[1] - TIME_AXIS_SPAN[0]))
+        view.width / view.height * view.row_height / (FIGURE_WIDTH * (TIME_AXIS_SPAN[1] - TIME_AXIS_SPAN[0]))
     )  # of the width of the axes
     centres = _avoid_overlap([(frame + 0.5) / FRAME_RATE / seconds for frame in frames], width * 1.04)
     hide_frame(axes)
     axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0), xticks=[], yticks=[])
-    for frame, centre in zip(frames, centres, strict=True):
-        image = renderer.render(weights[min(frame, len(weights) - 1)], None if head is None else head[frame])
+    for image, centre in zip(images, centres, strict=True):
         axes.imshow(
             image,
             extent=(centre - width / 2, centre + width / 2, 0.0, 1.0),
