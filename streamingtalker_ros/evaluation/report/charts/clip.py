@@ -90,7 +90,7 @@ def clip_chart(
     view = HEAD_VIEW if read_film else MOUTH_VIEW
     rendered = select_key_frames(generated.opening[:frames], view.count)
     seconds = frames / FRAME_RATE
-    image_rows = [
+    image_rows: list[tuple[str, Sequence[np.ndarray]]] = [
         (name, _render_faces(results.rig, weights, head, rendered, view))
         for name, weights, head in _face_rows(generated, reference, test_set)
     ]
