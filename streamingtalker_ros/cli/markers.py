@@ -116,7 +116,7 @@ def _save_picture(rig: Rig | None, path: str) -> int:
         raise TalkerError("this face has no ARKit shapes to show: give a .glb or a folder of .obj shapes")
     faces = [
         case_weights(case)
-        for case in (EXPRESSIONS["neutral"], VISEMES["ah"], VISEMES["p b m"], EXPRESSIONS["smile"])
+        for case in (EXPRESSIONS["neutral"], VISEMES["ah"], VISEMES["p b m"], EXPRESSIONS["happy"])
     ]
     picture = render(rig, faces, _TILE_SIZE)
     with atomic_output(path) as partial:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from streamingtalker_ros.conversation.emotion_table import EMOTIONS
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.rendering.scene import VIEWS_DEG
@@ -30,37 +31,12 @@ HELP = "render the default face: expressions, visemes, profiles"
 Case: TypeAlias = Mapping[str, float]  # weights by shape; a name without its side sets both sides
 
 EXPRESSIONS: dict[str, Case] = {
-    "neutral": {},
-    "smile": {"mouthSmile": 0.8, "cheekSquint": 0.4},
-    "laugh": {
-        "mouthSmile": 0.8,
-        "jawOpen": 0.4,
-        "mouthUpperUp": 0.2,
-        "cheekSquint": 0.7,
-        "eyeSquint": 0.4,
-        "browOuterUp": 0.2,
-    },
-    "surprise": {
-        "jawOpen": 0.45,
-        "mouthFunnel": 0.3,
-        "eyeWide": 0.8,
-        "browInnerUp": 0.9,
-        "browOuterUp": 0.8,
-    },
-    "sadness": {"mouthFrown": 0.7, "browInnerUp": 0.9, "eyeSquint": 0.3, "mouthShrugLower": 0.4},
-    "anger": {"browDown": 1.0, "eyeSquint": 0.5, "noseSneer": 0.6, "mouthPress": 0.7, "mouthFrown": 0.3},
+    **{name: emotion.shapes for name, emotion in EMOTIONS.items()},
     "wink": {"eyeBlinkLeft": 1.0, "mouthSmileLeft": 0.9, "mouthSmileRight": 0.4, "cheekSquintLeft": 0.6},
     "blink": {"eyeBlink": 1.0},
     "puffed cheeks": {"cheekPuff": 1.0, "mouthPress": 0.3},
     "kiss": {"mouthPucker": 1.0, "eyeBlink": 0.3},
     "tongue": {"tongueOut": 1.0, "jawOpen": 0.45, "mouthSmile": 0.3},
-    "doubt": {
-        "browDownLeft": 0.7,
-        "browOuterUpRight": 0.9,
-        "mouthLeft": 0.5,
-        "eyeLookOutLeft": 0.5,
-        "eyeLookInRight": 0.5,
-    },
 }
 VISEMES: dict[str, Case] = {
     "p b m": {"jawOpen": 0.2, "mouthClose": 0.2, "mouthPress": 0.4},

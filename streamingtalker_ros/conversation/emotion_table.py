@@ -44,6 +44,7 @@ class Emotion:
         roll_deg: Of the head; above 0 it tilts to the person's right shoulder.
         gaze_up_deg: Direction of the eyes, relative to somebody in front.
         mouth_opening: Factor minus 1 on the opening of lips that are apart.
+        rest_gap_m: Gap in metres between the lips of who is silent.
         expressiveness: Factor minus 1 on the brows' and the head's motion, and on head gestures.
         head_tempo: Factor minus 1 on the fast part of the head's motion.
         blink_rate: Factor minus 1 on the rate of blinks.
@@ -59,6 +60,7 @@ class Emotion:
     gaze_up_deg: float = 0.0
 
     mouth_opening: float = 0.0
+    rest_gap_m: float = 0.0
     expressiveness: float = 0.0
     head_tempo: float = 0.0
     blink_rate: float = 0.0
@@ -126,21 +128,24 @@ EMOTIONS: Final[Mapping[str, Emotion]] = MappingProxyType(
             head_tempo=0.35,
             blink_rate=-0.4,
         ),
-        "afraid": Emotion(  # AU 1 + 2 + 4 + 5 + 20, head drawn back
+        "afraid": Emotion(  # AU 1 + 2 + 4 + 5 + 20 + 25, head drawn back
             {
                 "browInnerUp": 1.0,
                 "browOuterUp": 0.2,
                 "browDown": 0.35,
                 "eyeWide": 1.0,
-                "mouthStretch": 0.8,
-                "mouthFrown": 0.25,
-                "mouthLowerDown": 0.25,
+                "mouthStretch": 0.9,
+                "mouthFrown": 0.15,
+                "mouthLowerDown": 0.35,
+                "mouthUpperUp": 0.15,
+                "jawOpen": 0.1,
             },
             valence=-0.64,
             arousal=0.60,
             pitch_deg=-3.0,
             yaw_deg=-4.0,
             mouth_opening=0.05,
+            rest_gap_m=0.006,
             expressiveness=-0.1,
             head_tempo=0.4,
             blink_rate=0.5,
@@ -149,7 +154,7 @@ EMOTIONS: Final[Mapping[str, Emotion]] = MappingProxyType(
             {
                 "browInnerUp": 1.0,
                 "browOuterUp": 1.0,
-                "eyeWide": 0.85,
+                "eyeWide": 1.0,
                 "jawOpen": 0.5,
                 "mouthFunnel": 0.1,
             },
@@ -157,40 +162,42 @@ EMOTIONS: Final[Mapping[str, Emotion]] = MappingProxyType(
             arousal=0.67,
             pitch_deg=-4.0,
             mouth_opening=0.25,
+            rest_gap_m=0.016,
             expressiveness=0.25,
             head_tempo=0.1,
             blink_rate=-0.5,
         ),
-        "disgusted": Emotion(  # AU 9 + 10 + 15 + 17, head turned away
+        "disgusted": Emotion(  # AU 9 + 10 + 15 + 17 + 25, head drawn back and turned away
             {
                 "noseSneer": 1.0,
-                "mouthUpperUp": 0.55,
-                "browDown": 0.7,
-                "cheekSquint": 0.6,
-                "eyeSquint": 0.7,
-                "mouthFrown": 0.5,
+                "mouthUpperUp": 1.0,
+                "browDown": 0.4,
+                "cheekSquint": 0.9,
+                "eyeSquint": 0.9,
+                "mouthFrown": 0.6,
                 "mouthShrugLower": 0.5,
             },
             valence=-0.60,
             arousal=0.35,
-            pitch_deg=-3.0,
-            yaw_deg=5.0,
-            roll_deg=-3.0,
+            pitch_deg=-5.0,
+            yaw_deg=7.0,
+            roll_deg=-4.0,
             mouth_opening=-0.05,
+            rest_gap_m=0.003,
             expressiveness=-0.1,
             head_tempo=-0.1,
             blink_rate=0.1,
         ),
         "thinking": Emotion(  # one brow up, lips pressed to a side; the gaze is averted (`gaze`)
             {
-                "browDownLeft": 0.55,
-                "browOuterUpRight": 0.7,
-                "browInnerUp": 0.15,
-                "eyeSquint": 0.25,
-                "mouthLeft": 0.5,
-                "mouthPress": 0.35,
-                "mouthPucker": 0.2,
-                "mouthDimpleLeft": 0.25,
+                "browDownLeft": 0.7,
+                "browOuterUpRight": 1.0,
+                "browInnerUp": 0.1,
+                "eyeSquint": 0.2,
+                "mouthLeft": 0.6,
+                "mouthPress": 0.3,
+                "mouthPucker": 0.4,
+                "mouthShrugLower": 0.3,
             },
             valence=0.0,
             arousal=-0.1,

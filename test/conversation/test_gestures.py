@@ -14,6 +14,7 @@ from streamingtalker_ros import Stream, Talker, TalkerError
 from streamingtalker_ros.conversation.commands import GESTURE_NAMES, MAX_GESTURE_AMPLITUDE_DEG, Gesture
 from streamingtalker_ros.conversation.frame import FrameContext, FramePose, Modulation
 from streamingtalker_ros.conversation.gestures import GESTURES, MAX_HEAD_ANGLES_DEG, Axis, GestureController
+from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.rotation import quaternion_to_euler
 from streamingtalker_ros.model.protocol import BlendshapeFrame
 
@@ -174,3 +175,18 @@ def test_a_lively_head_is_still_in_silence_and_in_noise(talker: Talker) -> None:
         plain = head_euler_deg(talker.open_stream(3).accept(pcm))
         lively = head_euler_deg(talker.open_stream(3, liveliness=1.0).accept(pcm))
         assert (np.abs(lively - plain).max(axis=0) <= (5.0, 3.0, 2.5)).all()  # posture at most, no nod
+
+
+def test_brows_that_go_with_the_voice_are_raised_a_little_unequally(
+    talker: Talker, speech: npt.NDArray[np.float32]
+) -> None:
+    sides = [INDEX["browOuterUpLeft"], INDEX["browOuterUpRight"]]
+    plain, lively = (
+        np.stack([frame.weights[sides] for frame in run(talker.open_stream(3, liveliness=value), [speech])])
+        for value in (0.0, 1.0)
+    )
+    left, right = (lively - plain).T
+    is_raised = np.minimum(left, right) > 0.1
+    ratio = left[is_raised] / right[is_raised]
+    assert is_raised.sum() > 5 and (ratio > 0.7).all() and (ratio < 1.4).all()
+    assert np.abs(ratio - 1.0).max() > 0.02
