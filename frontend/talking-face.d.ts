@@ -116,6 +116,13 @@ export declare class TalkingFaceElement extends HTMLElement {
    */
   speak(audio: SpeechSource, options?: { silent?: boolean }): Promise<boolean>;
 
+  /**
+   * Let the server say a text, where it was started with a text-to-speech command. What is being spoken is replaced.
+   * @returns Whether it was said to its end; false after `stop`, another `say` or `speak`, or a failure of the command.
+   * @throws Error with a sentence for the user, such as that the server says no texts.
+   */
+  say(text: string): Promise<boolean>;
+
   /** Stop the sound and close the mouth. */
   stop(): Promise<void>;
 

@@ -26,6 +26,11 @@ export function speakCall(stream: MediaStream): Promise<boolean> {
   return face.speak(stream, { silent: false });
 }
 
+/** Say a text, by the server's text-to-speech command. */
+export function sayText(text: string): Promise<boolean> {
+  return face.say(text);
+}
+
 /** Be a partner in conversation: look at somebody, smile for a while, nod. */
 export function greet(visitor: [number, number, number]): void {
   face.lookAt(visitor);

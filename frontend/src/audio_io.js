@@ -71,13 +71,14 @@ export class AudioIO {
   /**
    * Open the microphone.
    * @param {number} delay initial delay of the delay line, s
+   * @param {boolean} [cancelsEcho] whether the browser takes out what its loudspeaker plays
    */
-  async openMicrophone(delay) {
+  async openMicrophone(delay, cancelsEcho = false) {
     this.setMuted(true);
     const graph = await this.#open();
     try {
       this.microphone = await navigator.mediaDevices.getUserMedia({
-        audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+        audio: { channelCount: 1, echoCancellation: cancelsEcho, noiseSuppression: false, autoGainControl: false },
       });
     } catch (error) {
       await this.close();

@@ -2,6 +2,7 @@
 // Entry point: connects the page's elements with the application. `?detail=high`, medium, low or lowest in the address
 // fixes the level of detail.
 import { App } from './app.js';
+import { ConversationPanel } from './conversation_panel.js';
 import { FaceView } from './face_view.js';
 import { Panel } from './panel.js';
 import { Plots } from './plots.js';
@@ -65,6 +66,12 @@ class Page {
       url.href,
     );
     this.app.controlValues = () => this.panel.values;
+    this.conversation = new ConversationPanel(
+      /** @type {HTMLDetailsElement} */ (element('conversation')),
+      this.app,
+      (emotion) => this.panel.set('emotion', emotion),
+      (x, y) => view.scene.gazeTarget(x, y),
+    );
     Object.assign(window, { app: this.app }); // for tests and measurements
     this.#connectButtons();
     this.#connectFiles();
@@ -113,12 +120,14 @@ class Page {
     button('interrupt').disabled = source === 'watch';
     button('sound').setAttribute('aria-pressed', String(source !== null && !audio.muted));
     button('sound').disabled = !audio.graph;
+    this.conversation.update();
   }
 
   /** @param {import('./player.js').ServerInfo} info */
   #onHello(info) {
     this.plots ||= this.app.plots = new Plots(canvas('curves'), element('bars'), info.names);
     this.panel.build(info.controls);
+    this.conversation.build(info);
     element('model').textContent = `${info.model} · ${info.device}`;
     element('facts').textContent =
       `${info.frame_rate} frames/s, look-ahead ${Math.round(1000 * info.lookahead)} ms; version ` +

@@ -16,7 +16,6 @@ const LABELS = {
   style: ['Style', ''],
   mouth_expressiveness: ['Mouth', 'gain on mouth and jaw'],
   face_expressiveness: ['Brows and head', "gain on brows, cheeks and the head's turning"],
-  emotion: ['Emotion', 'shown while speaking and silent; closed lips stay closed'],
   liveliness: ['Liveliness', 'nods, brows and posture that go with the voice'],
   guidance: ['Guidance', 'scale of classifier-free guidance on the audio; 1 is off'],
   steps: ['Diffusion steps', 'per frame'],
@@ -24,7 +23,6 @@ const LABELS = {
 };
 const ORDER = [
   'style',
-  'emotion',
   'liveliness',
   'mouth_expressiveness',
   'face_expressiveness',
@@ -184,9 +182,9 @@ function onResetGesture(input, reset) {
 /**
  * @param {string} label
  * @param {string} tooltip
- * @param {HTMLElement[]} elements
+ * @param {(HTMLElement | string)[]} elements
  */
-function makeRow(label, tooltip, ...elements) {
+export function makeRow(label, tooltip, ...elements) {
   const row = document.createElement('label');
   const text = document.createElement('span');
   text.textContent = label;
@@ -199,7 +197,7 @@ function makeRow(label, tooltip, ...elements) {
  * @param {string[]} choices
  * @param {string} value
  */
-function makeSelect(choices, value) {
+export function makeSelect(choices, value) {
   const select = document.createElement('select');
   for (const choice of choices) select.append(new Option(choice, choice, choice === value, choice === value));
   return select;
@@ -209,7 +207,7 @@ function makeSelect(choices, value) {
  * @param {NumberSpec} spec
  * @param {number} value
  */
-function makeSlider(spec, value) {
+export function makeSlider(spec, value) {
   const input = document.createElement('input');
   const step = spec.kind === 'whole' ? '1' : '0.05';
   Object.assign(input, { type: 'range', min: spec.low, max: spec.high, step, value });

@@ -4,10 +4,10 @@
 import { AudioIO } from './audio_io.js';
 import { WallClock } from './clocks.js';
 import { Connection } from './connection.js';
-import { AUDIO, encodePcm } from './protocol.js';
+import { AUDIO, PARTNER, encodePcm } from './protocol.js';
 import { Timeline, isFaceFrame } from './timeline.js';
 
-const WATCH_SAMPLE_RATE = 16000; // Hz, of a watched talker's audio
+const SERVER_SAMPLE_RATE = 16000; // Hz, of audio that the server sends
 const MAX_BUFFERED_SECONDS = 2; // of audio that is buffered in the WebSocket
 const PLAYBACK_AHEAD_SECONDS = 0.02; // of the newest frame
 const RESUME_AFTER_INTERRUPT_MS = 400;
@@ -16,12 +16,13 @@ const FILE_DELAY = 0.12;
 const WATCH_DELAY = 0.15;
 const STREAM_JUMP_SECONDS = [-0.5, 3]; // of a watched talker's time that start a new timeline
 const FILE_TAIL_SECONDS = 0.7; // after a file's end, until it is stopped
+const CLOCK_START_MS = 1000; // in which a sound device starts
 const GAZE_INTERVAL_MS = 100; // between two targets of the gaze that are sent
 
 /** @typedef {import('./protocol.js').Frame} Frame */
 /** @typedef {import('./protocol.js').AudioMessage} AudioMessage */
 /** @typedef {import('./timeline.js').AnyClock} AnyClock */
-/** @typedef {'microphone' | 'file' | 'stream' | 'watch'} Source */
+/** @typedef {'microphone' | 'file' | 'stream' | 'watch' | 'text'} Source */
 
 /**
  * The message `hello`.
@@ -36,6 +37,7 @@ const GAZE_INTERVAL_MS = 100; // between two targets of the gaze that are sent
  * @property {string[]} names of the weights
  * @property {Record<string, import('./panel.js').ControlSpec>} controls
  * @property {string[]} [gestures] names of the head gestures; none for a vertex model
+ * @property {boolean} [say] whether texts are said
  * @property {boolean} watch whether topics can be watched
  * @property {string | null} face name of the face that the server offers, besides the default one
  */
@@ -81,6 +83,9 @@ export class Player {
   #opening = false;
   #stopCount = 0; // calls of `stop` and `interrupt`
   #sourceEnded = false;
+  #textEpoch = 0; // of the text that is said
+  #textEnd = 0; // s on its timeline, of the audio that has arrived
+  hasFailed = false; // the text that was said last
   /** @type {number[] | null} */
   #gazeTarget = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -110,6 +115,10 @@ export class Player {
     this.controlValues = () => ({});
     /** @type {Timeline | null} */
     this.timeline = null;
+    /** @type {'idle' | 'listening' | 'speaking' | 'overlap'} */
+    this.dialogueState = 'idle'; // who speaks
+    /** @type {AudioIO | null} */
+    this.partnerAudio = null; // the microphone that the face listens to
     this.sendDropped = 0; // frames that the server did not send, because this browser was slow
     this.audioSkipped = 0; // frames whose audio the server skipped
     /** @type {{time: number, weights: number[]}[] | null} */
@@ -138,6 +147,7 @@ export class Player {
     this.connection.close();
     this.connected = false;
     this.source = null;
+    await this.stopListening();
     await this.audio.close();
   }
 
@@ -152,6 +162,10 @@ export class Player {
         const { session, topic, domain } = message;
         this.callbacks.showStatus(`waiting for ${session ?? `a talker on ${topic}, domain ${domain}`}`);
       }
+    } else if (message.type === 'speech') this.#onSpeech(message);
+    else if (message.type === 'dialogue_state') {
+      this.dialogueState = message.state;
+      this.callbacks.onChange();
     } else if (message.text) this.callbacks.showStatus(message.text, true);
   }
 
@@ -172,8 +186,9 @@ export class Player {
     if (this.#gazeTarget) this.#sendGaze();
     if (this.#emotion) this.connection.sendText({ type: 'express', ...this.#emotion });
     if (this.sharedAs) this.connection.sendText({ type: 'share', session: this.sharedAs });
+    this.dialogueState = 'idle';
     if (this.source === 'watch') this.#startWatching();
-    else if (this.source) this.#startStream();
+    else if (this.source && this.source !== 'text') this.#startStream();
     else this.idle();
   }
 
@@ -222,13 +237,47 @@ export class Player {
     this.connection.sendText({ type: 'gesture', ...gesture });
   }
 
+  /**
+   * Listen to the visitor at the microphone: the face attends, and does not move its lips.
+   * @returns {Promise<Error | null>} why it cannot; null if it does
+   */
+  async startListening() {
+    if (this.source === 'microphone') await this.stop();
+    const audio = (this.partnerAudio = new AudioIO(this.audio.workletUrl));
+    audio.onSend = (samples) => {
+      if (this.connection.bufferedBytes < 2 * MAX_BUFFERED_SECONDS * audio.sendRate) {
+        this.connection.sendBinary(encodePcm(0, samples, PARTNER));
+      }
+    };
+    try {
+      await audio.openMicrophone(0, true);
+      if (this.partnerAudio !== audio) await audio.close(); // it was stopped meanwhile
+      return null;
+    } catch (error) {
+      const reason = /** @type {Error} */ (error);
+      await this.stopListening();
+      this.callbacks.showStatus(reason.message, true);
+      return reason;
+    } finally {
+      this.callbacks.onChange();
+    }
+  }
+
+  /** Listen to nobody. */
+  async stopListening() {
+    const audio = this.partnerAudio;
+    this.partnerAudio = null;
+    await audio?.close();
+    this.callbacks.onChange();
+  }
+
   /** @param {Frame | AudioMessage} message */
   #onBinaryMessage(message) {
     if (message.epoch !== this.epoch || !this.timeline) return;
     const now = performance.now();
-    if (this.source === 'watch' && !this.#anchorWatched(message, now)) return;
+    if ((this.source === 'watch' || this.source === 'text') && !this.#anchorServed(message, now)) return;
     if (message.kind === AUDIO) {
-      this.#onWatchedAudio(message);
+      this.#onServedAudio(message);
       return;
     }
     if (this.source === 'watch' && !this.timeline.newest) this.callbacks.showStatus('');
@@ -283,8 +332,9 @@ export class Player {
     this.connection.sendText({ type: 'rest', epoch: this.#startTimeline(new WallClock(), true) });
   }
 
-  /** Start the microphone. */
-  startMicrophone() {
+  /** Start the microphone: the face speaks what it hears. */
+  async startMicrophone() {
+    if (this.partnerAudio) await this.stopListening();
     return this.#openSource('microphone', (delay) => this.audio.openMicrophone(delay + MICROPHONE_DELAY));
   }
 
@@ -316,9 +366,26 @@ export class Player {
     return this.#openSource('watch', async () => {
       this.watchedSession = session;
       this.audio.setMuted(false);
-      if (withSound && AudioIO.isSupported) await this.audio.openStream(WATCH_SAMPLE_RATE, WATCH_DELAY);
+      if (withSound && AudioIO.isSupported) await this.audio.openStream(SERVER_SAMPLE_RATE, WATCH_DELAY);
       else await this.audio.close();
     });
+  }
+
+  /**
+   * Let the server say a text, with its sound in step; a text that is being said is replaced.
+   * @param {string} text
+   */
+  async say(text) {
+    if (!this.serverInfo?.say) return new Error('the server says no texts: start it with --tts COMMAND');
+    return this.#openSource('text', async () => {
+      this.audio.setMuted(false);
+      if (!AudioIO.isSupported) return this.audio.close();
+      await this.audio.openStream(SERVER_SAMPLE_RATE, WATCH_DELAY);
+      const end = performance.now() + CLOCK_START_MS;
+      while (this.audio.clock?.playbackTime(performance.now()) === -Infinity && performance.now() < end) {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    }, text);
   }
 
   /** Whether a source is being opened. */
@@ -341,7 +408,7 @@ export class Player {
   async interrupt() {
     if (this.source === 'watch' || !this.serverInfo) return;
     this.#stopCount++;
-    if (this.source === 'file' || this.source === 'stream') {
+    if (this.source && this.source !== 'microphone') {
       this.source = null;
       await this.beforeSourceEnds();
       await this.audio.close();
@@ -360,18 +427,23 @@ export class Player {
     return clock.playbackTime(performance.now()) + clock.origin / sampleRate;
   }
 
-  /** Whether a file, or a stream, has been played to its end. */
+  /** Whether a file, a stream or a text has been played to its end. */
   get isFinished() {
     if (!this.#sourceEnded) return false;
+    if (this.source === 'text') {
+      const playbackTime = this.timeline?.clock.playbackTime(performance.now()) ?? Infinity;
+      return this.epoch !== this.#textEpoch || playbackTime > this.#textEnd + FILE_TAIL_SECONDS;
+    }
     return this.source === 'stream' || (this.source === 'file' && this.filePosition > this.audio.duration + FILE_TAIL_SECONDS);
   }
 
   /**
    * @param {Source} source
    * @param {(delay: number) => Promise<void>} open opens the audio; delay: minimum that its frames need, s
+   * @param {string} [text] to say
    * @returns {Promise<Error | null>} why the source cannot be used; null if it can
    */
-  async #openSource(source, open) {
+  async #openSource(source, open, text = '') {
     if (!this.serverInfo || !this.connected) return new Error('the server is not connected: wait until it is');
     if (this.#opening) return new Error('another source is being opened: wait for its end');
     this.#opening = true;
@@ -385,8 +457,9 @@ export class Player {
         return STOPPED;
       }
       this.source = source;
-      this.#sourceEnded = false;
+      this.#sourceEnded = this.hasFailed = false;
       if (source === 'watch') this.#startWatching();
+      else if (source === 'text') this.#startText(text);
       else this.#startStream();
       this.callbacks.showStatus('');
       return null;
@@ -418,6 +491,25 @@ export class Player {
   #startWatching() {
     const epoch = this.#startTimeline(this.audio.clock || new WallClock(), false);
     this.connection.sendText({ type: 'watch', epoch, session: this.watchedSession });
+  }
+
+  /**
+   * Ask for a text. The face is idle until the server has its first audio.
+   * @param {string} text
+   */
+  #startText(text) {
+    this.connection.sendText({ type: 'rest', epoch: this.#startTimeline(new WallClock(), true) });
+    this.#textEpoch = (this.epoch + 1) % 256;
+    this.#textEnd = 0;
+    this.connection.sendText({ type: 'say', epoch: this.#textEpoch, text });
+  }
+
+  /** @param {{epoch: number, state: 'speaking' | 'complete' | 'failed'}} message */
+  #onSpeech({ epoch, state }) {
+    if (this.source !== 'text' || epoch !== this.#textEpoch) return;
+    if (state === 'speaking') this.#startTimeline(this.audio.clock ?? new WallClock(), false);
+    else this.#sourceEnded = true;
+    this.hasFailed = state === 'failed';
   }
 
   /**
@@ -454,12 +546,12 @@ export class Player {
   }
 
   /**
-   * Map a watched talker's time to the delay line, at first and where its stamps jump.
+   * Map the time of a watched talker or of a text to the delay line, at first and where its stamps jump.
    * @param {Frame | AudioMessage} message
    * @param {number} now ms
    * @returns {boolean} whether the message's time has a position
    */
-  #anchorWatched(message, now) {
+  #anchorServed(message, now) {
     if (!this.timeline || !this.serverInfo) return false;
     const { clock, newest } = this.timeline;
     const [earliest, latest] = STREAM_JUMP_SECONDS;
@@ -472,7 +564,8 @@ export class Player {
       }
     }
     if (clock instanceof WallClock || this.#anchoredEpoch === this.epoch) return true;
-    if (message.kind === AUDIO && !this.timeline.newest) return false; // the first frame must arrive before audio
+    // a watched talker's first frame must arrive before audio; a text's audio begins with its timeline
+    if (this.source === 'watch' && message.kind === AUDIO && !this.timeline.newest) return false;
     clock.origin = 0;
     const playbackTime = clock.playbackTime(now);
     if (playbackTime === -Infinity) return false;
@@ -483,9 +576,10 @@ export class Player {
   }
 
   /** @param {AudioMessage} message */
-  #onWatchedAudio({ time, samples }) {
+  #onServedAudio({ time, samples }) {
+    if (this.source === 'text') this.#textEnd = time + samples.length / SERVER_SAMPLE_RATE;
     if (!this.audio.clock) return;
-    this.audio.write(Math.round(time * WATCH_SAMPLE_RATE) + this.audio.clock.origin, samples);
-    this.callbacks.onAudio(samples, time, WATCH_SAMPLE_RATE);
+    this.audio.write(Math.round(time * SERVER_SAMPLE_RATE) + this.audio.clock.origin, samples);
+    this.callbacks.onAudio(samples, time, SERVER_SAMPLE_RATE);
   }
 }

@@ -206,20 +206,38 @@ class TalkingFace extends Base {
     if (!stream && !(audio instanceof Blob) && !(audio instanceof ArrayBuffer)) {
       throw new TypeError('speak takes an ArrayBuffer or a File of a sound file, or a MediaStream');
     }
-    const player = await this.#whenReady();
-    const number = ++this.#speechNumber;
-    this.#finishSpeech(false);
-    const opened = this.#opened.then(async () => {
-      if (number !== this.#speechNumber) return STOPPED;
+    return this.#play(async (player, isCurrent) => {
       if (stream) return player.playStream(stream, !silent);
       const file = /** @type {ArrayBuffer | File} */ (audio);
       const name = (file instanceof Blob && file.name?.slice(0, 60)) || 'the sound';
       const bytes = file instanceof Blob ? await file.arrayBuffer() : file.slice(0); // decoding detaches it
-      return number === this.#speechNumber ? player.playFile(bytes, name) : STOPPED;
+      return isCurrent() ? player.playFile(bytes, name) : STOPPED;
     });
+  }
+
+  /**
+   * Let the server say a text, with its sound in step.
+   * @param {string} text
+   * @returns {Promise<boolean>} whether it was said to its end
+   */
+  say(text) {
+    return this.#play((player) => player.say(text));
+  }
+
+  /**
+   * Play a sound in place of the one before.
+   * @param {(player: Player, isCurrent: () => boolean) => Promise<Error | null>} open
+   * @returns {Promise<boolean>} whether it was played to its end
+   */
+  async #play(open) {
+    const player = await this.#whenReady();
+    const number = ++this.#speechNumber;
+    this.#finishSpeech(false);
+    const isCurrent = () => number === this.#speechNumber;
+    const opened = this.#opened.then(() => (isCurrent() ? open(player, isCurrent) : STOPPED));
     this.#opened = opened.catch(() => {});
     const error = await opened;
-    if (error === STOPPED || number !== this.#speechNumber) return false;
+    if (error === STOPPED || !isCurrent()) return false;
     if (error) throw error;
     this.#finishSpeech(false);
     return new Promise((resolve) => {
@@ -526,8 +544,9 @@ class TalkingFace extends Base {
 
   async #finish() {
     const player = this.#player;
+    const isComplete = !player?.hasFailed;
     await player?.stop();
-    this.#finishSpeech(true);
+    this.#finishSpeech(isComplete);
     this.#listen();
   }
 

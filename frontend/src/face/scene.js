@@ -23,6 +23,8 @@ const FIELD_OF_VIEW = 20; // degrees, vertical
 const KEY_ROTATION = 0.12; // radians per key press, continued by damping
 const KEY_ZOOM = 1.1; // factor per key press
 const PLAIN_BACKGROUND = 0x24272b;
+const USUAL_HEIGHT = 0.25; // of a head, m
+const GAZE_DISTANCE = 0.3; // m in front of the eyes, at which the face looks at the pointer
 const SHADOW_MAP_SIZE = 1024;
 
 /** @typedef {[number, number, number]} Triple */
@@ -180,6 +182,28 @@ export class FaceScene {
     controls.minDistance = 0.4 * distance;
     controls.maxDistance = 2.2 * distance;
     controls.update();
+  }
+
+  /**
+   * The point that the face looks at for a place of the window: in front of it, as far beside its eyes as that place, for
+   * a head of usual size.
+   * @param {number} x pixels
+   * @param {number} y pixels
+   * @returns {number[]} metres from between the eyes: x out of the face, y to its left, z up
+   */
+  gazeTarget(x, y) {
+    const { camera, target } = this;
+    const { left, top, width, height } = this.canvas.getBoundingClientRect();
+    const eyes = new Vector3(...target.center);
+    eyes.z += target.size[2] / 2;
+    const forward = camera.position.clone().sub(eyes).normalize();
+    const ray = new Vector3((2 * (x - left)) / width - 1, 1 - (2 * (y - top)) / height, 0.5)
+      .unproject(camera)
+      .sub(camera.position);
+    const distance = eyes.clone().sub(camera.position).dot(forward) / ray.dot(forward);
+    const point = camera.position.clone().addScaledVector(ray, distance).sub(eyes); // in the plane of the face
+    point.multiplyScalar(USUAL_HEIGHT / target.size[1]).addScaledVector(forward, GAZE_DISTANCE);
+    return [point.z, point.x, point.y];
   }
 
   render() {
