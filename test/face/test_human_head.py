@@ -14,6 +14,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.formats.gltf_writer import write_glb
 from streamingtalker_ros.face.formats.importers import load_face
+from streamingtalker_ros.face.human_head.eyes import clear_eyelids, fit_sphere
 from streamingtalker_ros.face.human_head.head import build_head
 from streamingtalker_ros.face.human_head.makehuman import MakeHumanData, find_data
 from streamingtalker_ros.face.human_head.mouth import Mouth
@@ -151,12 +152,32 @@ def test_lips_are_sealed_on_the_curve_between_them() -> None:
     points = np.concatenate([ring + np.array([x, 0.0, 0.0]) for x in depth])
     quads = grid_quads(rings, count, closed=True)
     mouth = Mouth(points, quads, (count, 4 * count, 7 * count))
-    assert mouth.loops.shape == (rings - 2, count) and mouth.contact.tolist() == list(
-        range(4 * count, 5 * count)
-    )
+    assert mouth.loops.shape == (rings - 2, count)
+    assert mouth.contact.tolist() == list(range(4 * count, 5 * count))
     upper, lower = mouth.lips(mouth.seal(points))
     assert np.ptp(mouth.lips(points)[0][:, 2]) > 0.003
     np.testing.assert_allclose(upper, lower, atol=1e-9)
+
+
+def test_a_lid_that_moves_across_an_eyeball_slides_over_it() -> None:
+    """A straight blink would cut through the ball; what lies in the ball or far off keeps its shape."""
+    radius, angles = 0.014, np.radians(np.linspace(-10.0, 25.0, 8))
+    arc = np.column_stack([np.cos(angles), np.zeros(8), np.sin(angles)])
+    lid, others = 1.02 * radius * arc, np.array([[0.5 * radius, 0.0, 0.0], [0.06, 0.0, 0.0]])
+    vertices = np.concatenate([lid, others]) + 0.1
+    blink = np.tile([0.0, 0.0, -0.012], (10, 1))
+    deltas = np.stack([blink, np.zeros((10, 3))])
+
+    def depth(shape: np.ndarray) -> float:
+        """How deep the lid enters the ball at any weight."""
+        points = lid + np.linspace(0.0, 1.0, 21)[:, None, None] * shape[:8]
+        return float(radius - np.linalg.norm(points, axis=-1).min())
+
+    assert depth(deltas[0]) > 0.001
+    clear_eyelids(vertices, deltas, np.full(3, 0.1), radius)
+    assert depth(deltas[0]) < 0.0001
+    np.testing.assert_array_equal(deltas[0, 8:], blink[8:])
+    assert not deltas[1].any()
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +228,25 @@ def test_closed_lips_touch_along_their_whole_length(rig: Rig, weight: float) -> 
     points = rig.pose(weights)
     upper, lower = (points[:, rig.landmark(f"inner_lip_{side}")] for side in ("upper", "lower"))
     assert np.abs(upper - lower)[..., 2].max() < 2e-4
+
+
+def test_the_lids_stay_outside_of_the_eyeballs(rig: Rig) -> None:
+    """By at most 0.3 mm they enter, for random weights of the shapes that move them and any blink."""
+    random = np.random.default_rng(2)
+    first, last = rig.parts["skin"]
+    for side in ("left", "right"):
+        center, radius = fit_sphere(rig.vertices[slice(*rig.parts[f"eye_{side}"])].astype(np.float64))
+        shapes = [
+            INDEX[f"eye{name}{side.capitalize()}"] for name in ("Blink", "Squint", "LookUp", "LookDown")
+        ]
+        offset = rig.vertices[first:last] - center
+        distance = np.linalg.norm(offset, axis=1)
+        lids = np.flatnonzero((distance > radius) & (distance < radius + 0.008) & (offset[:, 0] > 0.004))
+        weights = random.random((2000, 4)) * (random.random((2000, 4)) < 0.5)
+        weights[:, 3] *= 1.0 - weights[:, 0]  # a closed eye does not look down
+        points = offset[lids] + np.einsum("ns,svd->nvd", weights, rig.deltas[shapes][:, first + lids])
+        in_front = points[..., 0] > 0.004
+        assert (radius - np.linalg.norm(points, axis=-1))[in_front].max() < 0.0003
 
 
 def test_a_head_has_all_shapes_and_parts_and_survives_the_round_trip(rig: Rig, tmp_path: Path) -> None:

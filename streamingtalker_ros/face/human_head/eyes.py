@@ -20,6 +20,9 @@ _VEINED: Final = np.array([0.72, 0.56, 0.51])  # towards the corners
 _PUPIL_COLOR: Final = np.array([0.02, 0.02, 0.025])
 _BACK_DEG: Final = 115.0
 _HIGHLIGHT_M: Final = 0.0009
+_LID_REACH_M: Final = 0.010  # from the eyeball, within which skin belongs to the lids
+_LID_CLEARANCE_M: Final = 0.0002
+_LID_WEIGHTS: Final = (1.0, 0.75, 0.5, 0.35, 1.0)  # at which a shape keeps clear
 
 
 def fit_sphere(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:
@@ -28,6 +31,33 @@ def fit_sphere(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64]
     solution = np.linalg.lstsq(system, np.square(points).sum(axis=1), rcond=None)[0]
     center = solution[:3]
     return center, float(np.sqrt(solution[3] + center @ center))
+
+
+def clear_eyelids(
+    vertices: npt.NDArray[np.float64],
+    deltas: npt.NDArray[np.float64],
+    center: npt.NDArray[np.float64],
+    radius: float,
+) -> None:
+    """Bend the shapes so that the lids slide over an eyeball and do not enter it on their way.
+
+    Args:
+        vertices: (V, 3) of the skin.
+        deltas: (52, V, 3) displacements, changed in place.
+        center: (3,) of the eyeball.
+        radius: Of the eyeball.
+    """
+    offset = vertices - center
+    distance = np.linalg.norm(offset, axis=1)
+    is_lid = (distance > radius) & (distance < radius + _LID_REACH_M) & (offset[:, 0] > 0.3 * radius)
+    lids = np.flatnonzero(is_lid)
+    for shape in np.flatnonzero(deltas[:, lids].any(axis=(1, 2))):
+        for weight in _LID_WEIGHTS:
+            point = offset[lids] + weight * deltas[shape, lids]
+            length = np.linalg.norm(point, axis=1, keepdims=True)
+            needed = np.minimum(distance[lids, None], radius + _LID_CLEARANCE_M)  # no more than at rest
+            missing = np.clip(needed - length, 0.0, None) * (point[:, :1] > 0.0)
+            deltas[shape, lids] += missing / weight * point / length
 
 
 def eyeball(

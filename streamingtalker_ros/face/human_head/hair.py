@@ -14,12 +14,15 @@ from streamingtalker_ros.face.human_head.part import Part
 from streamingtalker_ros.face.human_head.person import Person
 from streamingtalker_ros.face.human_head.skin_colors import Palette, brow_density, brow_place, scalp
 from streamingtalker_ros.face.human_head.strands import per_vertex, ribbons
-from streamingtalker_ros.face.human_head.surface import Surface
+from streamingtalker_ros.face.human_head.surface import Roots, Surface
 
 _UP: Final = np.array([0.0, 0.0, 1.0])
+_RISE: Final = 0.3  # of the direction of hair at its root, along the normal
 _ROOT_DEPTH_M: Final = 0.0012
+_LOWEST_OBSTACLE_MM: Final = -135.0  # hair falls past the shoulders
 _LASH_WIDTH_M: Final = 0.00022
-_BROW_HAIRS: Final = 680  # of both brows
+_MIN_BROW_DENSITY: Final = 0.15
+_BROW_HAIRS: Final = 760  # of both brows
 _BROW_LENGTH_M: Final = 0.0062
 _BROW_WIDTH_M: Final = 0.0004
 
@@ -51,8 +54,8 @@ class HairStyle(NamedTuple):
 
 
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
-    "short": HairStyle(2400, 7, 0.048, 0.014, 0.0040, 0.004, 0.2, None, 0.0),
-    "long": HairStyle(1900, 11, 0.225, 0.175, 0.0062, 0.006, 0.9, 10.0, 0.0),
+    "short": HairStyle(3200, 7, 0.044, 0.013, 0.0032, 0.0035, 0.25, None, 0.0),
+    "long": HairStyle(1900, 11, 0.215, 0.160, 0.0062, 0.006, 0.9, 10.0, 0.0),
     "curly": HairStyle(2400, 9, 0.045, 0.030, 0.0034, 0.004, 0.0, None, 0.004),
 }
 
@@ -88,7 +91,7 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
     normal = _unit(surface.evaluate(roots, surface.normals))
     start = surface.evaluate(roots, surface.vertices) - _ROOT_DEPTH_M * normal
     place = surface.evaluate(roots, surface.base)
-    direction = _unit(_comb(place, style, random) + 0.5 * normal)
+    direction = _unit(_comb(place, style, random) + _RISE * normal)
     crown = np.clip((place[:, 2] - 20.0) / 80.0, 0.0, 1.0)
     length = (style.side + (style.top - style.side) * crown) * random.uniform(0.8, 1.1, style.count)
     paths = _grow(surface, start, direction, length, style, random)
@@ -113,7 +116,7 @@ def _comb(
     noise = random.normal(0.0, 0.10, place.shape)
     if style.part is not None:
         side = np.sign(place[:, 1] - style.part)
-        return _unit(np.column_stack([-0.35 + 0 * side, side, -0.4 + 0 * side])) + noise
+        return _unit(np.column_stack([-0.75 + 0 * side, side, -0.4 + 0 * side])) + noise
     down = _unit(place - [-125.0, 12.0, 105.0]) * [0.4, 0.5, 1.0] - [0.35, 0.0, 0.25]  # from the crown
     top = smoothstep((place[:, 2] - 48.0) / 30.0)[:, None]
     back = np.array([-0.75, -0.55, 0.25])  # the hair over the forehead is combed back and to a side
@@ -129,7 +132,7 @@ def _nearest(
     surface: Surface, points: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Position and normal, (N, 3) each, of the nearest of a sample of vertices to each point (N, 3)."""
-    sample = np.flatnonzero((surface.base[:, 2] > -200.0) & (surface.openness > 0.55))[::4]
+    sample = np.flatnonzero((surface.base[:, 2] > _LOWEST_OBSTACLE_MM) & (surface.openness > 0.55))[::4]
     vertices, normals = surface.vertices[sample], surface.normals[sample]
     target = vertices.astype(np.float32)
     squares = np.square(target).sum(axis=1)
@@ -192,6 +195,8 @@ def brows(surface: Surface, colors: Palette, seed: int) -> Part:
     """
     random = np.random.default_rng([seed, 7])
     roots = surface.scatter(brow_density(surface.base), _BROW_HAIRS, random)
+    is_dense = brow_density(surface.evaluate(roots, surface.base)) > _MIN_BROW_DENSITY
+    roots = Roots(roots.triangles[is_dense], roots.weights[is_dense])
     place = surface.evaluate(roots, surface.base)
     along, across = brow_place(place)
     side = np.sign(place[:, 1])

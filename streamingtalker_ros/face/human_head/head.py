@@ -12,12 +12,12 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.head import EYE_CENTER
 from streamingtalker_ros.face.default_head.mesh import smoothstep
 from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
-from streamingtalker_ros.face.human_head.eyes import eyeball, fit_sphere, highlight
+from streamingtalker_ros.face.human_head.eyes import clear_eyelids, eyeball, fit_sphere, highlight
 from streamingtalker_ros.face.human_head.garment import collar, dress, plinth
 from streamingtalker_ros.face.human_head.hair import brows, choose_style, hair, lashes
 from streamingtalker_ros.face.human_head.makehuman import UNIT_M, MakeHumanData
 from streamingtalker_ros.face.human_head.mouth import Mouth
-from streamingtalker_ros.face.human_head.part import Part, order_grid, triangulate
+from streamingtalker_ros.face.human_head.part import Part, order_grid, smooth, triangulate
 from streamingtalker_ros.face.human_head.person import Person
 from streamingtalker_ros.face.human_head.skin_colors import lip_colors, mouth_color, palette, skin_colors
 from streamingtalker_ros.face.human_head.subdivision import Subdivision
@@ -32,7 +32,11 @@ _BUST_MM: Final = (132.0, -120.0, 100.0)
 """Ellipse that bounds the bust on the base mesh, see `Surface`: half width, middle, half height."""
 _NECK_MM: Final = (-150.0, -75.0)  # between these heights the neck takes part in the head's rotation
 _MOUTH_RADIUS_MM: Final = 70.0
+_CREASED: Final = ("mouthSmile", "mouthStretch", "mouthDimple")  # their face units fold the cheeks
+_CREASE_STEPS: Final = 12
 _MIN_DELTA_M: Final = 1e-5
+_UPPER_EDGE_M: Final = 0.0015  # of the front teeth, below MakeHuman's upper row
+_LOWER_EDGE_M: Final = 0.0035
 _TONGUE: Final = np.array([0.70, 0.34, 0.34])
 
 
@@ -115,12 +119,17 @@ class _HeadBuilder:
         gains = mouth.gains(shapes)
         self._units = {name: gains[name] * unit for name, unit in self._units.items()}
         vertices = mouth.seal(vertices)
-        shapes = mouth.fit_shapes({name: gains[name] * shape for name, shape in shapes.items()})
         triangles = triangulate(subdivision.quads)
+        for name in shapes:
+            if name.startswith(_CREASED):
+                shapes[name] = smooth(shapes[name], triangles, _CREASE_STEPS)
+        shapes = mouth.fit_shapes({name: gains[name] * shape for name, shape in shapes.items()})
         corners = index_corners(triangles)
         normals = vertex_normals(vertices.astype(np.float32), triangles, corners)
         vertices, is_garment = dress(vertices, base, normals)
         deltas = np.stack([shapes[name] for name in ARKIT_NAMES])
+        for side in "lr":
+            clear_eyelids(vertices, deltas, *fit_sphere(self._group(f"helper-{side}-eye")[0]))
         surface = Surface(vertices, base, triangles, deltas)
         colors = skin_colors(base, surface.openness, self._palette, self._person)
         position = np.arange(len(mouth.loops)) - float(_VERMILION_LOOP)
@@ -168,8 +177,8 @@ class _HeadBuilder:
         front = upper[:, 0] > upper[:, 0].max() - 0.006
         edge = float(upper[front, 2].min())
         return [
-            teeth(upper, upper_deltas, True, edge, shade),
-            teeth(lower, lower_deltas, False, edge + 0.0005, shade),
+            teeth(upper, upper_deltas, True, edge - _UPPER_EDGE_M, shade),
+            teeth(lower, lower_deltas, False, edge - _LOWER_EDGE_M, shade),
         ]
 
     def _lashes(self) -> list[Part]:

@@ -57,6 +57,21 @@ def grid_quads(rows: int, columns: int, closed: bool = False) -> npt.NDArray[np.
     return np.stack([upper_left, upper_left + columns, right + columns, right], axis=-1).reshape(-1, 4)
 
 
+def smooth(
+    values: npt.NDArray[np.float64], triangles: npt.NDArray[np.int64], steps: int
+) -> npt.NDArray[np.float64]:
+    """Average values (V, …) of vertices over the triangles around them, `steps` times."""
+    flat = values.reshape(len(values), -1)
+    count = np.maximum(np.bincount(triangles.ravel(), minlength=len(flat)), 1)
+    for _ in range(steps):
+        means = flat[triangles].mean(axis=1)
+        flat = np.column_stack(
+            [np.bincount(triangles.ravel(), column.repeat(3), minlength=len(flat)) for column in means.T]
+        )
+        flat /= count[:, None]
+    return flat.reshape(values.shape)
+
+
 def order_grid(quads: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Vertices (rows, columns) of quads (Q, 4) that form a grid; there are no more rows than columns."""
     place = {

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
+from streamingtalker_ros.face.human_head.part import smooth
 from streamingtalker_ros.face.rendering.software_renderer import rasterize
 
 _OCCLUSION_DIRECTIONS = 60
@@ -113,12 +114,4 @@ class Surface:
             cosine = np.clip(self.normals @ direction, 0.0, None)
             seen += cosine * is_seen
             total += cosine
-        return self._smooth(seen / np.maximum(total, 1e-9))
-
-    def _smooth(self, values: npt.NDArray[np.float64], steps: int = 4) -> npt.NDArray[np.float64]:
-        """Values (V,) averaged over the triangles around each vertex."""
-        count = np.maximum(np.bincount(self.triangles.ravel(), minlength=len(values)), 1)
-        for _ in range(steps):
-            mean = values[self.triangles].mean(axis=1).repeat(3)
-            values = np.bincount(self.triangles.ravel(), mean, minlength=len(values)) / count
-        return values
+        return smooth(seen / np.maximum(total, 1e-9), self.triangles, steps=4)
