@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads and writes rosbag2 bags in sqlite3 and MCAP storage, without ROS.
 
-`BagInput` yields the audio, audio_info and FaceMotion messages of a bag as raw CDR with their types; `decode`
+`BagInput` yields the messages of a bag as raw CDR with their types; `decode`
 converts them to objects; `BagOutput` writes raw messages with their definitions, type hashes and QoS.
 """
 
@@ -24,6 +24,7 @@ from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.messaging import face_messages
 from streamingtalker_ros.messaging.audio_common import AUDIO_TYPES, INFO_TYPE, Variant
 from streamingtalker_ros.output_files import atomic_folder
+from streamingtalker_ros.runtime.expression_input import EXPRESSION_TYPE, GESTURE_TYPE, HRI_EXPRESSION_TYPE
 from streamingtalker_ros.runtime.gaze_input import GAZE_TYPE
 
 _VARIANTS: Final[dict[str, Variant]] = {
@@ -33,6 +34,9 @@ _VARIANTS: Final[dict[str, Variant]] = {
     face_messages.VERTICES_TYPE: "ros-drivers",
     face_messages.MODEL_TYPE: "ros-drivers",
     GAZE_TYPE: "ros-drivers",
+    EXPRESSION_TYPE: "ros-drivers",
+    HRI_EXPRESSION_TYPE: "ros-drivers",
+    GESTURE_TYPE: "ros-drivers",
 }
 METADATA: Final = "metadata.yaml"
 MAX_METADATA_BYTES: Final = 4_000_000
@@ -325,32 +329,17 @@ class BagInput:
         relative_name = f"{audio_topic.rpartition('/')[0]}/audio_info"
         return next((topic for topic in (f"{audio_topic}_info", relative_name) if topic in infos), None)
 
-    def partner_topic(self, name: str) -> str | None:
-        """Return the topic of the partner's audio, or None if the bag has none of that name and type.
+    def find_topic(self, name: str, types: Iterable[str], namespace: str = "") -> str | None:
+        """Return a topic of a name that carries one of some types, or None if the bag has none.
 
         Args:
-            name: With or without a leading slash.
+            name: A relative name is searched in the namespace, then in none.
+            types: Its types.
+            namespace: Absolute.
         """
-        types, _ = self.topics().get(absolute_topic(name), ((), 0))
-        return absolute_topic(name) if any(found in AUDIO_TYPES for found in types) else None
-
-    def partner_info_topic(self, partner_topic: str) -> str | None:
-        """Return the topic NAME_info of the partner's audio, or None.
-
-        Args:
-            partner_topic: As `partner_topic` returns it.
-        """
-        types, _ = self.topics().get(f"{partner_topic}_info", ((), 0))
-        return f"{partner_topic}_info" if INFO_TYPE in types else None
-
-    def gaze_topic(self, name: str) -> str | None:
-        """Return the topic of gaze targets, or None if the bag has none of that name and type.
-
-        Args:
-            name: With or without a leading slash.
-        """
-        types, _ = self.topics().get(absolute_topic(name), ((), 0))
-        return absolute_topic(name) if GAZE_TYPE in types else None
+        found = {each.topic for each in self._connections if each.msgtype in types}
+        candidates = (absolute_topic(f"{namespace}/{name}"), absolute_topic(name))
+        return next((topic for topic in candidates if topic in found), None)
 
     def motion_topic(self) -> str | None:
         """Return the topic of recorded FaceMotion, /face_motion or the only one of that type, or None."""

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     values = _parameters(args)
     from tqdm import tqdm
 
-    from streamingtalker_ros.bag import motion, replay, rosbag_io
+    from streamingtalker_ros.bag import motion, offline_talker, replay, rosbag_io
     from streamingtalker_ros.face.default_head.stored import default_rig
     from streamingtalker_ros.runtime.worker import load_talker
 
@@ -85,13 +85,7 @@ def run(args: argparse.Namespace) -> int:
         check_output_file(report_path, option="--report", inputs=inputs)
     with rosbag_io.BagInput(args.bag) as bag:
         topic, reference_topic = bag.audio_topic(args.topic), bag.motion_topic()
-        topics = (
-            topic,
-            bag.info_topic(topic),
-            bag.gaze_topic(values.gaze_topic),
-            bag.partner_topic(values.partner_audio_topic),
-        )
-        total = bag.count(*filter(None, topics))
+        total = bag.count(*offline_talker.InputTopics.find(bag, topic, values).names)
         output = rosbag_io.BagOutput(args.out, args.storage or bag.storage)
         rig, talker = default_rig(), load_talker(values)
         start = time.monotonic()

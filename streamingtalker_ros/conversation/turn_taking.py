@@ -16,6 +16,9 @@ PAUSE_S: Final = 0.2
 INTERRUPTION_S: Final = 0.2
 """s of the partner's voice, while the face speaks, that interrupt it."""
 
+PARTNER_PAUSE_S: Final = 1.0
+"""s of the partner's silence that end its turn; shorter ones lie within it (Heldner and Edlund 2010)."""
+
 
 class DialogueState(IntEnum):
     """Who speaks; the numbers are those of the message DialogueState."""
@@ -32,6 +35,7 @@ class TurnTaking:
     Attributes:
         state: Who speaks.
         is_interrupted: Whether the partner has spoken into the face's turn for `INTERRUPTION_S`.
+        is_yielding: Whether the face has been interrupted by the present turn of the partner.
     """
 
     def __init__(self) -> None:
@@ -40,13 +44,14 @@ class TurnTaking:
     def reset(self) -> None:
         """Return to the state in which nobody speaks."""
         self.state = DialogueState.IDLE
-        self.is_interrupted = False
+        self.is_interrupted = self.is_yielding = False
         self._own_silence_s = PAUSE_S
+        self._partner_silence_s = 0.0
 
-    def end_own_turn(self) -> None:
-        """End the face's turn at once, without waiting for a pause."""
+    def yield_turn(self) -> None:
+        """End the face's turn at once, without waiting for a pause: the partner has interrupted it."""
         self._own_silence_s = PAUSE_S
-        self.is_interrupted = False
+        self.is_interrupted, self.is_yielding = False, True
 
     def step(self, own_voice: bool, partner_voice_s: float, seconds: float) -> DialogueState:
         """Advance by one frame.
@@ -61,6 +66,8 @@ class TurnTaking:
         """
         self._own_silence_s = 0.0 if own_voice else self._own_silence_s + seconds
         speaks, listens = self._own_silence_s < PAUSE_S, partner_voice_s > 0.0
+        self._partner_silence_s = 0.0 if listens else self._partner_silence_s + seconds
+        self.is_yielding &= self._partner_silence_s < PARTNER_PAUSE_S
         self.state = DialogueState(DialogueState.SPEAKING * speaks + DialogueState.LISTENING * listens)
         self.is_interrupted = self.state is DialogueState.OVERLAP and partner_voice_s >= INTERRUPTION_S
         return self.state

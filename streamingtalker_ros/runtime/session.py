@@ -23,8 +23,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.audio.clock import AudioClock
-from streamingtalker_ros.audio.constants import SAMPLE_RATE
+from streamingtalker_ros.audio.clock import MAX_GAP_S, AudioClock
+from streamingtalker_ros.audio.constants import NS_PER_S, SAMPLE_RATE
 from streamingtalker_ros.audio.packet import AudioPacket
 from streamingtalker_ros.conversation.commands import ConversationCommand, LookAt, PartnerAudio
 from streamingtalker_ros.conversation.gaze import reach_problem
@@ -177,6 +177,7 @@ class VoiceSession:
         self._epoch_stamp: int | None = None  # ns; None until the first stream of the epoch
         self._last_packet_time = 0.0  # when a packet arrived last, usable or not
         self._packet_seconds = 0.0  # duration of that packet
+        self._packet_end_stamp: int | None = None  # ns, by the stamp of that packet
         self._is_live = False  # whether the packets of the stream arrive as they are recorded
         self._hop_arrival: float | None = None  # of the audio that completed the hop; None for silence
         self._deadline: float | None = None
@@ -463,6 +464,7 @@ class VoiceSession:
         self._pending_stream.clear()
         self._output.discard()
         self._last_packet_time = self._packet_seconds = 0.0
+        self._packet_end_stamp = None
         self._end_dialogue()
 
     def _reset(self) -> None:
@@ -567,11 +569,17 @@ class VoiceSession:
             self._on_end(item)
             return self._timeline.has_audio
         interval = item.arrival - self._last_packet_time
+        self.turn_taking.is_yielding &= self._continues_audio(item)
         self._is_live |= (
             self._state is StreamState.SPEAKING and interval > MAX_PACKET_DELAY_RATIO * self._packet_seconds
         )
         self._last_packet_time = max(self._last_packet_time, item.arrival)
         self._packet_seconds = self._aligner.duration(item)
+        if item.stamp is not None:
+            self._packet_end_stamp = item.stamp + round(self._packet_seconds * NS_PER_S)
+        if self.turn_taking.is_yielding:
+            self.statistics.yielded += 1
+            return False
         try:
             segments = self._aligner.align(item)
         except TalkerError as error:
@@ -580,6 +588,12 @@ class VoiceSession:
         if not segments:
             self._dispatch(SessionEvent.LATE_AUDIO, now=now)
         return self._route(segments, now)
+
+    def _continues_audio(self, packet: AudioPacket) -> bool:
+        """Return whether a packet continues the one before without a pause."""
+        if packet.stamp is None or self._packet_end_stamp is None:
+            return packet.arrival - self._last_packet_time < MAX_GAP_S
+        return abs(packet.stamp - self._packet_end_stamp) < MAX_GAP_S * NS_PER_S
 
     def _route(self, segments: Sequence[AudioSegment], now: float) -> bool:
         """Append segments to the current stream or, behind the start of a new stream, to the pending one."""
@@ -772,14 +786,15 @@ class VoiceSession:
         )
         if interrupts:
             self.interrupt()  # takes effect before the next hop
-            turn.end_own_turn()
+            turn.yield_turn()
         if interrupts or turn.state is not before:
             self._report_dialogue(timed.stamp, interrupts)
 
     def _end_dialogue(self) -> None:
         """Nobody is heard any more, because there are no frames."""
-        if self.turn_taking.state is not DialogueState.IDLE:
-            self.turn_taking.reset()
+        is_change = self.turn_taking.state is not DialogueState.IDLE
+        self.turn_taking.reset()
+        if is_change:
             self._report_dialogue(self._dialogue_stamp, False)
 
     def _report_dialogue(self, stamp: int, interrupted: bool) -> None:

@@ -71,6 +71,7 @@ class Statistics:
     nonfinite: int = 0  # NaN and infinite samples, replaced by silence
     overloads: int = 0  # times that old audio was skipped to catch up
     interrupts: int = 0
+    yielded: int = 0  # packets that continued what the partner had interrupted
     errors: int = 0  # exceptions of the model or of the publisher that were handled
     model_seconds: float = 0.0  # time that the model worked
     latency: Reservoir = field(default_factory=Reservoir, repr=False)  # s

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rosbags import rosbag2
 
 from streamingtalker_ros.conversation.commands import LookAt
 from streamingtalker_ros.dds.message_types import typestore
 from streamingtalker_ros.runtime.gaze_input import GAZE_TYPE
 from streamingtalker_ros.streaming import Talker
-from support.bag_harness import STAMPED, audio_message, header, network, read_raw, run, to_packets
+from support.bag_harness import audio_entries, header, network, read_raw, run, to_packets, write_entries
 from support.scheduler_harness import MS, S0, SchedulerHarness, voice
 
 TARGETS = {300: (1.0, 0.6, 0.0), 801: (1.0, -0.6, 0.2), 1200: (2.0, 0.1, -0.3)}
@@ -28,21 +27,13 @@ def talker() -> Any:
 
 def write_bag(path: Path, delays_ms: dict[int, int], storage: str, points: Any = None) -> Path:
     """A bag of two seconds of a voice and of targets recorded some time after their stamps."""
-    store, entries = typestore("ros-drivers"), []
-    for stamp, samples in to_packets(voice(2.0)):
-        _, message = audio_message(STAMPED, samples, stamp, 16_000)
-        entries.append((stamp + 25 * MS, "/audio", STAMPED, message))
+    store, entries = typestore("ros-drivers"), audio_entries("/audio", to_packets(voice(2.0)))
     for offset, target in (points or TARGETS).items():
         point = store.types["geometry_msgs/msg/Point"](*target)
         message = store.types[GAZE_TYPE](header(store, S0 + offset * MS, "head"), point)
-        entries.append((S0 + (offset + delays_ms.get(offset, 0)) * MS, "/gaze_target", GAZE_TYPE, message))
-    with rosbag2.Writer(path, version=8, storage_plugin=rosbag2.StoragePlugin[storage.upper()]) as writer:
-        connections: dict[str, Any] = {}
-        for time, topic, name, message in sorted(entries, key=lambda entry: entry[0]):
-            if topic not in connections:
-                connections[topic] = writer.add_connection(topic, name, typestore=store)
-            writer.write(connections[topic], time, store.serialize_cdr(message, name))
-    return path
+        time = S0 + (offset + delays_ms.get(offset, 0)) * MS
+        entries.append((time, "/gaze_target", GAZE_TYPE, "ros-drivers", message))
+    return write_entries(path, entries, storage)
 
 
 def poses(frames: Any) -> Any:

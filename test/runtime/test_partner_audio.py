@@ -146,11 +146,12 @@ def test_the_dialogue_has_four_states(talker: Talker, own_voice: Samples, partne
 
 
 @pytest.mark.parametrize("interrupts", [True, False])
+@pytest.mark.parametrize("live", [True, False], ids=["live", "one message"])
 def test_a_partner_interrupts_the_face_if_it_may(
-    talker: Talker, own_voice: Samples, partner_voice: Samples, interrupts: bool
+    talker: Talker, own_voice: Samples, partner_voice: Samples, interrupts: bool, live: bool
 ) -> None:
     harness = SchedulerHarness(talker, interrupt_on_partner=interrupts)
-    harness.send(np.tile(own_voice, 2), S0)  # a sentence in one message
+    (harness.send_realtime if live else harness.send)(np.tile(own_voice, 2), S0)
     send_partner(harness, partner_voice)
     harness.run(8.0)
     assert harness.statistics.interrupts == interrupts
@@ -161,6 +162,29 @@ def test_a_partner_interrupts_the_face_if_it_may(
         assert 1.2 <= (stamp - S0) / 1e9 <= 4.0 and seconds <= (stamp - S0) / 1e9 + 0.1
     else:
         assert seconds > 5.0 and not any(interrupted for _, _, interrupted in harness.dialogue)
+
+
+def test_interrupted_audio_that_goes_on_is_dropped_until_the_partner_has_finished(
+    talker: Talker, own_voice: Samples, partner_voice: Samples
+) -> None:
+    harness = SchedulerHarness(talker, interrupt_on_partner=True)
+    harness.send_realtime(np.tile(own_voice, 4), S0)  # twelve seconds; the partner speaks until 7 s
+    send_partner(harness, partner_voice)
+    harness.run(14.0)
+    spoken = np.array([frame.stamp - S0 for frame in harness.faces if frame.speaking]) / 1e9
+    assert harness.statistics.interrupts == 1 and spoken[-1] > 11.0
+    assert not ((spoken > 4.0) & (spoken < 7.5)).any() and ((spoken > 8.0) & (spoken < 9.5)).any()
+
+
+def test_new_words_are_not_taken_for_those_that_were_interrupted(
+    talker: Talker, own_voice: Samples, partner_voice: Samples
+) -> None:
+    harness = SchedulerHarness(talker, interrupt_on_partner=True)
+    harness.send_realtime(own_voice, S0)
+    send_partner(harness, partner_voice)
+    harness.at(harness.now + 5.0, lambda: harness.send(own_voice, S0 + 5000 * MS))
+    harness.run(9.0)
+    assert harness.statistics.interrupts == 2 and harness.statistics.streams >= 2
 
 
 def test_damaged_packets_are_rejected_with_one_sentence_each(talker: Talker, partner_voice: Samples) -> None:

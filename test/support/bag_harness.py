@@ -71,6 +71,32 @@ def to_packets(pcm: npt.NDArray[np.int16], rate: int = 16000, start: int = S0, p
     ]
 
 
+def write_entries(path: Path, entries: Any, storage: str = "mcap", compression: str | None = None) -> Path:
+    """Write a bag of [(time of recording in ns, topic, type, variant, message), …] in any order."""
+    bag = rosbag2.Writer(path, version=8, storage_plugin=rosbag2.StoragePlugin[storage.upper()])
+    if compression:
+        bag.set_compression(rosbag2.CompressionMode[compression], rosbag2.CompressionFormat.ZSTD)
+    with bag as writer:
+        connections: dict[str, Any] = {}
+        for recorded_at, topic, name, variant, message in sorted(entries, key=lambda entry: entry[0]):
+            store = typestore(variant)
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, name, typestore=store)
+            writer.write(connections[topic], recorded_at, store.serialize_cdr(message, name))
+    return path
+
+
+def audio_entries(
+    topic: str, packets: Any, name: str = STAMPED, rate: int = 16_000, delay: Any = lambda: 5 * MS
+) -> Any:
+    """Entries of packets [(stamp, samples), …], each recorded `delay()` ns after its last sample."""
+    entries = []
+    for stamp, samples in packets:
+        variant, message = audio_message(name, samples, stamp, rate)
+        entries.append((stamp + len(samples) * SECOND // rate + delay(), topic, name, variant, message))
+    return entries
+
+
 def write_bag(
     path: Path,
     packets: Any,
@@ -85,39 +111,20 @@ def write_bag(
 ) -> Any:
     """packets: [(stamp, samples), …], recorded at `times` (default 5 ms after their last sample); info: the
     time at which audio_info was recorded; motion: [(stamp, names, weights), …] for /face_motion."""
-    bag = rosbag2.Writer(path, version=8, storage_plugin=rosbag2.StoragePlugin[storage.upper()])
-    if compression:
-        bag.set_compression(rosbag2.CompressionMode[compression], rosbag2.CompressionFormat.ZSTD)
-    with bag as writer:
-
-        def add(topic: str, name: str, variant: Any = "ros-drivers") -> Any:
-            return writer.add_connection(topic, name, typestore=typestore(variant))
-
-        entries = []
-        for k, (stamp, samples) in enumerate(packets):
-            variant, message = audio_message(name, samples, stamp, rate)
-            recorded_at = stamp + len(samples) * SECOND // rate + 5 * MS if times is None else times[k]
-            entries.append((recorded_at, topic, name, variant, message))
-        store = typestore("ros-drivers")
-        if info is not None:
-            message = store.types["audio_common_msgs/msg/AudioInfo"](1, rate, "S16LE", 16 * rate, "wave")
-            entries.append((info, f"{topic}_info", "audio_common_msgs/msg/AudioInfo", "ros-drivers", message))
-        for frame, (stamp, names, weights) in enumerate(motion):
-            head = store.types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0)
-            message = store.types[MOTION](
-                header(store, stamp, "head"), frame, names, np.asarray(weights, np.float32), head, True
-            )
-            entries.append((stamp, "/face_motion", MOTION, "ros-drivers", message))
-        connections = {}
-        for recorded_at, topic_name, type_name, variant, message in sorted(
-            entries, key=lambda entry: entry[0]
-        ):
-            if topic_name not in connections:
-                connections[topic_name] = add(topic_name, type_name, variant)
-            writer.write(
-                connections[topic_name], recorded_at, typestore(variant).serialize_cdr(message, type_name)
-            )
-    return path
+    entries = audio_entries(topic, packets, name, rate)
+    if times is not None:
+        entries = [(time, *entry[1:]) for time, entry in zip(times, entries, strict=True)]
+    store = typestore("ros-drivers")
+    if info is not None:
+        message = store.types["audio_common_msgs/msg/AudioInfo"](1, rate, "S16LE", 16 * rate, "wave")
+        entries.append((info, f"{topic}_info", "audio_common_msgs/msg/AudioInfo", "ros-drivers", message))
+    for frame, (stamp, names, weights) in enumerate(motion):
+        head = store.types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0)
+        message = store.types[MOTION](
+            header(store, stamp, "head"), frame, names, np.asarray(weights, np.float32), head, True
+        )
+        entries.append((stamp, "/face_motion", MOTION, "ros-drivers", message))
+    return write_entries(path, entries, storage, compression)
 
 
 def run(path: Path, out: Path, talker: Any, topic: str | None = None, **settings: Any) -> Any:
