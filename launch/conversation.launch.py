@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A conversation: a person who walks by, emotions, speech, the face and a robot's head.
+"""A conversation: a partner's voice, a person who walks by, emotions, speech, the face and a robot's head.
 
-ros2 launch streamingtalker_ros conversation.launch.py [tts_command:="piper …"]
+ros2 launch streamingtalker_ros conversation.launch.py [partner:=guest.wav] [tts_command:="piper …"]
+partner: an audio file, played in a loop as the partner's voice; "microphone", or "none" for no partner.
 A small node, `scripted_person`, stands in for person detection and a dialogue manager: replace it by yours.
 The arguments of robot.launch.py and talker.launch.py are accepted, too.
 """
@@ -18,6 +19,8 @@ from launch_ros.substitutions import FindPackageShare
 
 from streamingtalker_ros.ros import launch_support
 
+MICROPHONE, NONE = "microphone", "none"
+
 
 def _create_nodes(context: LaunchContext) -> list[Action]:
     sim_time = launch_support.read_flag(context, "use_sim_time")
@@ -26,17 +29,36 @@ def _create_nodes(context: LaunchContext) -> list[Action]:
         "say_period": launch_support.read_number(context, "say_period", 0.0, 3600.0),
         "use_sim_time": sim_time,
     }
-    return launch_support.create_node(
+    actions = launch_support.create_node(
         context, "scripted_person", name="scripted_person", parameters=[parameters]
     )
+    partner = launch_support.read_text(context, "partner")
+    if partner != NONE:
+        arguments = [] if partner == MICROPHONE else [launch_support.read_file(context, "partner"), "--loop"]
+        actions += launch_support.create_node(
+            context,
+            "play",
+            name="partner",
+            arguments=arguments,
+            remappings={
+                name: launch_support.read_text(context, f"partner_{name}") for name in ("audio", "audio_info")
+            },
+            is_finite=True,
+        )
+    return actions
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Return the talker, the head driver and the scripted person."""
+    """Return the talker, the head driver, the partner and the scripted person."""
     robot = PathJoinSubstitution([FindPackageShare("streamingtalker_ros"), "launch", "robot.launch.py"])
     return LaunchDescription(
         [
             *launch_support.declare_common_arguments(),
+            DeclareLaunchArgument(
+                "partner",
+                default_value=MICROPHONE,
+                description="audio file of the partner, microphone or none",
+            ),
             DeclareLaunchArgument(
                 "tts_command",
                 default_value="espeak-ng --stdin --stdout",

@@ -36,8 +36,16 @@ from streamingtalker_ros.ros import launch_support
 DISCOVERY_S = "2.0"  # until player, talker and recorder are connected
 RECORDING_S = 1.0  # after the last frame, for the recorder to write it
 DRAIN_S = "20"  # for the talker's last frames, before it is terminated
-PLAYED = ("audio", "audio_info", "gaze_target")
-RECORDED = ("face_motion", "face_vertices", "face_model", *PLAYED)
+PLAYED = (
+    "audio",
+    "audio_info",
+    "partner_audio",
+    "partner_audio_info",
+    "gaze_target",
+    "expression",
+    "gesture",
+)
+RECORDED = ("face_motion", "face_vertices", "face_model", "dialogue_state", *PLAYED)
 TRANSFORMS = ("/tf", "/tf_static")  # of gaze targets in other frames
 
 
@@ -136,9 +144,7 @@ def generate_launch_description() -> LaunchDescription:
     """Return the bag player, the talker and the bag recorder."""
     return LaunchDescription(
         [
-            *launch_support.declare_common_arguments(
-                audio="/audio", audio_info="/audio_info", gaze_target="/gaze_target"
-            ),
+            *launch_support.declare_common_arguments(**{name: f"/{name}" for name in PLAYED}),
             DeclareLaunchArgument("bag", description="rosbag2 with audio_common_msgs"),
             DeclareLaunchArgument("out", description="folder of the bag to write, must not exist"),
             DeclareLaunchArgument("rate", default_value="1.0", description="playback rate, 1 is real time"),

@@ -28,6 +28,8 @@ TOPICS: Final = {
     "partner_audio_info": "topic of the format of that audio (audio_common_msgs of ros-drivers)",
     "dialogue_state": "topic of who speaks",
     "gaze_target": "topic of the point to look at",
+    "expression": "topic of emotions",
+    "gesture": "topic of head gestures",
     "face_motion": "topic of the face's motion",
     "visemes": "topic of the visemes",
     "face_vertices": "topic of the face's vertices",

@@ -18,7 +18,7 @@ from launch.launch_description_sources import get_launch_description_from_python
 from std_msgs.msg import Float64MultiArray
 
 from streamingtalker_ros import ARKIT_NAMES
-from streamingtalker_ros.msg import FaceMotion
+from streamingtalker_ros.msg import DialogueState, FaceMotion
 from support.ros_graph import Graph, own_domain, wait_for
 
 LAUNCH_FOLDER = Path(get_package_share_directory("streamingtalker_ros")) / "launch"
@@ -168,7 +168,7 @@ def test_in_the_conversation_the_face_follows_a_person_shows_emotions_and_speaks
         pytest.skip("espeak-ng is not installed")
     frames = graph.subscribe(FaceMotion, "/face_motion")
     commands = graph.subscribe(Float64MultiArray, "/jaw_controller/commands")
-    launch = start("conversation", "device:=cpu", "emotion_period:=1.0", "say_period:=1.0")
+    launch = start("conversation", "partner:=none", "device:=cpu", "emotion_period:=1.0", "say_period:=1.0")
     smile, eyes = ARKIT_NAMES.index("mouthSmileLeft"), ARKIT_NAMES.index("eyeLookOutLeft")
 
     def converses() -> bool:
@@ -181,6 +181,16 @@ def test_in_the_conversation_the_face_follows_a_person_shows_emotions_and_speaks
 
     assert wait_for(converses, 120), launch.output
     assert "Traceback" not in launch.output and "error" not in launch.output.lower(), launch.output
+
+
+def test_the_face_listens_to_the_partner_of_the_conversation(
+    graph: Graph, start: Callable[..., Launch], voice_path: Path
+) -> None:
+    states = graph.subscribe(DialogueState, "/dialogue_state")
+    launch = start("conversation", f"partner:={voice_path}", "device:=cpu", "say_period:=0.0")
+    assert wait_for(lambda: any(each.state == DialogueState.LISTENING for each in states), 60), launch.output
+    assert all(each.state in (DialogueState.IDLE, DialogueState.LISTENING) for each in states)
+    assert "Traceback" not in launch.output, launch.output
 
 
 def test_the_demo_runs_in_a_namespace_on_other_topics_and_ends(

@@ -170,12 +170,13 @@ class Graph:
         reliable: bool = True,
         unpaced: bool = False,
         namespace: str = "",
+        topic: str = "audio",
     ) -> None:
         """Publish int16 samples with stamps from `start` (ns), in real time or unpaced."""
         name, format = audio_common.PUBLISHED_TYPES[VARIANT], AudioFormat(rate, 1, "s16")
         message_class = message_types.message_class(name)
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        topic, info_topic = f"{namespace}/audio", f"{namespace}/audio_info"
+        topic, info_topic = f"{namespace}/{topic}", f"{namespace}/{topic}_info"
         publisher = self.node.create_publisher(
             message_class, topic, QoSProfile(depth=100, reliability=reliability)
         )

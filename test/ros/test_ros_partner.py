@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The partner's audio at the lifecycle node: the face attends, says who speaks, and may be interrupted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import launch_pytest
+import numpy as np
+import pytest
+from launch.launch_description import LaunchDescription
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from streamingtalker_ros.face.arkit import MOUTH_MASK
+from streamingtalker_ros.msg import DialogueState
+from support.ros_graph import Graph, own_domain, voice, wait_for
+from support.ros_launch import launch_talker
+
+DOMAIN = own_domain()
+LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@launch_pytest.fixture(scope="module")
+def talker_launch() -> LaunchDescription:
+    return launch_talker(DOMAIN, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def graph(talker_launch: LaunchDescription) -> Iterator[Graph]:
+    graph = Graph(DOMAIN)
+    graph.reset_talker()
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def dialogue(graph: Graph) -> list[Any]:
+    """Messages of who speaks, from the latched one on that nobody does."""
+    messages = graph.subscribe(DialogueState, "dialogue_state", qos=LATCHED)
+    assert wait_for(lambda: messages and messages[-1].state == DialogueState.IDLE)
+    return messages
+
+
+launched = pytest.mark.launch(fixture=talker_launch)
+
+
+def now(graph: Graph) -> int:
+    return graph.node.get_clock().now().nanoseconds
+
+
+@launched
+@pytest.mark.parametrize("reliable", [True, False], ids=["reliable", "best effort"])
+def test_the_face_attends_to_a_partner_and_says_so(graph: Graph, dialogue: list[Any], reliable: bool) -> None:
+    begin = len(graph.frames)
+    graph.publish_audio(voice(6.0), now(graph), reliable=reliable, topic="partner_audio")
+    assert wait_for(lambda: dialogue[-1].state == DialogueState.IDLE)
+    states = {message.state for message in dialogue}
+    assert states == {DialogueState.IDLE, DialogueState.LISTENING}
+    frames = graph.frames[begin:]
+    assert len(frames) > 60 and not any(frame.speaking for frame in frames)
+    assert not np.array([frame.weights for frame in frames])[:, MOUTH_MASK].any()
+
+
+@launched
+@pytest.mark.parametrize("interrupts", [False, True])
+def test_a_partner_who_speaks_into_a_sentence_may_interrupt_it(
+    graph: Graph, dialogue: list[Any], interrupts: bool
+) -> None:
+    assert graph.set(interrupt_on_partner=interrupts)[0].successful
+    words = voice(6.0)
+    sentence = np.tile(words[::-1], 3)  # of no partner's words, so that it is no echo
+    sender = threading.Thread(
+        target=graph.publish_audio, args=(sentence, now(graph)), kwargs={"unpaced": True}
+    )
+    sender.start()
+    graph.publish_audio(words, now(graph), topic="partner_audio")
+    sender.join()
+    both = {DialogueState.SPEAKING, DialogueState.OVERLAP}
+
+    def is_over() -> bool:
+        return both <= {message.state for message in dialogue} and dialogue[-1].state == DialogueState.IDLE
+
+    assert wait_for(is_over)
+    assert [message.interrupted for message in dialogue].count(True) == interrupts
