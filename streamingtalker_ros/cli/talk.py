@@ -19,6 +19,7 @@ from streamingtalker_ros.runtime import parameters
 from streamingtalker_ros.supervision import Supervisor
 
 if TYPE_CHECKING:
+    from streamingtalker_ros.dds.partner_player import PartnerPlayer
     from streamingtalker_ros.dds.talker_node import TalkerNode
     from streamingtalker_ros.model.protocol import TalkerProtocol
     from streamingtalker_ros.runtime.worker import TalkerWorker
@@ -73,6 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--play", action="store_true", help="play the audio on the loudspeaker, in step with the face"
     )
+    parser.add_argument(
+        "--partner",
+        metavar="SOURCE",
+        help="voice of the conversation partner, which the face attends to: an audio file, `microphone` or "
+        "`microphone:DEVICE`; it is published on the topic of the parameter partner_audio_topic",
+    )
     parser.add_argument("--domain", type=ros_domain, help="ROS domain, instead of ROS_DOMAIN_ID")
     parser.add_argument(
         "--namespace",
@@ -115,6 +122,11 @@ def run(args: argparse.Namespace) -> int:
         print_warning,
     )
     values = file.read()
+    partner: PartnerPlayer | None = None
+    if args.partner:
+        from streamingtalker_ros.dds.partner_player import PartnerPlayer
+
+        partner = PartnerPlayer(args.partner)
     # here, since it takes a while: an invalid parameter is reported at once, and outside of the supervisor a
     # signal ends the command at once
     from streamingtalker_ros.runtime.worker import load_talker
@@ -122,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     start = time.monotonic()
     talker = load_talker(values)
     with Supervisor() as supervisor:
-        _talk(talker, start, values, file, args, supervisor)
+        _talk(talker, start, values, file, args, supervisor, partner)
     return supervisor.exit_code
 
 
@@ -133,6 +145,7 @@ def _talk(
     file: parameters.ParameterFile,
     args: argparse.Namespace,
     supervisor: Supervisor,
+    partner: PartnerPlayer | None,
 ) -> None:
     """Run the node until the command is to stop."""
     from streamingtalker_ros.dds.talker_node import TalkerNode
@@ -148,6 +161,8 @@ def _talk(
             f"subscribes to {node.dds_node.resolve_name(values.audio_topic)}, "
             f"publishes {', '.join(node.topics)}{_sent_to(node)}"
         )
+        if partner is not None:
+            partner.start(values.partner_audio_topic, args.namespace, args.domain)
         _wait(worker, args, file, supervisor)
         node.speech.close()
         worker.stop()
@@ -168,6 +183,8 @@ def _talk(
         for line in node.outputs.summary():
             print_line(line)
     finally:
+        if partner is not None:
+            partner.close()
         node.close()
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from streamingtalker_ros import Talker
 from streamingtalker_ros.audio.sources import paced_packets
+from streamingtalker_ros.conversation.layer import PARTNER_POINT_M
 from streamingtalker_ros.conversation.turn_taking import DialogueState
 from streamingtalker_ros.dds.audio_player import AudioPublisher
 from streamingtalker_ros.dds.node import DdsNode
@@ -23,11 +24,14 @@ from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.face.arkit import MOUTH_MASK
 from streamingtalker_ros.messaging.audio_common import Variant
 from streamingtalker_ros.messaging.dialogue_messages import DIALOGUE_TOPIC, DIALOGUE_TYPE
+from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.dds_domain import own_domain
+from support.gaze import gaze_errors
 from support.two_party import RATE, read_voice, to_level
 from support.waiting import wait_for
 
+SETTLING_NS = 800_000_000
 Samples = npt.NDArray[np.int16]
 
 
@@ -44,7 +48,10 @@ class Setup:
         self.warnings: list[str] = []
         self.domain = own_domain()
         self.node = TalkerNode(
-            TalkerParameters(**parameters), domain=self.domain, talker=talker, warn=self.warnings.append
+            TalkerParameters(overload_after=10.0, **parameters),  # a busy machine skips no frame
+            domain=self.domain,
+            talker=talker,
+            warn=self.warnings.append,
         )
         self.recorder = FaceMotionRecorder(self.domain)
         self.peer = DdsNode("peer", "", self.domain)
@@ -59,6 +66,10 @@ class Setup:
     @property
     def states(self) -> list[DialogueState]:
         return [DialogueState(message.state) for message in self.dialogue]
+
+    def wait_for_end(self, *states: DialogueState) -> bool:
+        """Wait until all of some states were there, and nobody speaks any more."""
+        return wait_for(lambda: {*states} <= {*self.states} and self.states[-1] is DialogueState.IDLE, 60)
 
     def send(
         self, topic: str, samples: Samples, variant: Variant = "ros-drivers", rate: int = RATE, **pace: Any
@@ -93,14 +104,15 @@ def test_the_face_attends_to_a_partner_and_says_so(
 ) -> None:
     with running(talker) as setup:
         setup.send("partner_audio", voice[:: RATE // rate], variant, rate)
-        assert wait_for(lambda: setup.states[-1] is DialogueState.IDLE, 20)
+        assert setup.wait_for_end(DialogueState.LISTENING)
         assert set(setup.states) == {DialogueState.IDLE, DialogueState.LISTENING}
         frames = setup.recorder.frames
         weights = np.array([frame.weights for frame in frames])
-        assert len(frames) > 100 and not any(frame.speaking for frame in frames)
+        assert len(frames) > 50 and not any(frame.speaking for frame in frames)
         assert not weights[:, MOUTH_MASK].any()
-        heads = np.array([frame.head for frame in frames])
-        assert np.degrees(2 * np.abs(heads[:, 1]).max()) > 3.0  # a nod
+        begin = next(m for m in setup.dialogue if m.state == DialogueState.LISTENING).header.stamp
+        attending = [frame for frame in frames if frame.stamp > stamp_to_ns(begin) + SETTLING_NS][:50]
+        assert np.median(gaze_errors(attending, PARTNER_POINT_M)) < 3.0  # aversions are shorter
         counters = setup.node.worker.statistics()
         assert counters["partner_packets"] == len(voice) / RATE / 0.02 and not counters["partner_rejected"]
         assert setup.warnings == []
@@ -118,8 +130,7 @@ def test_a_partner_who_speaks_into_a_sentence_may_interrupt_it(
         sender.start()
         setup.send("partner_audio", voice)
         sender.join()
-        overlap = {DialogueState.SPEAKING, DialogueState.OVERLAP}
-        assert wait_for(lambda: overlap <= set(setup.states) and setup.states[-1] is DialogueState.IDLE, 60)
+        assert setup.wait_for_end(DialogueState.SPEAKING, DialogueState.OVERLAP)
         assert [message.interrupted for message in setup.dialogue].count(True) == interrupts
         assert setup.node.worker.statistics()["interrupts"] == interrupts
         assert setup.warnings == []

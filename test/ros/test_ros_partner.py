@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import launch_pytest
@@ -16,15 +18,19 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from streamingtalker_ros.face.arkit import MOUTH_MASK
 from streamingtalker_ros.msg import DialogueState
 from support.ros_graph import Graph, own_domain, voice, wait_for
-from support.ros_launch import launch_talker
+from support.ros_launch import launch_talker, parameter_file
 
 DOMAIN = own_domain()
 LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @launch_pytest.fixture(scope="module")
-def talker_launch() -> LaunchDescription:
-    return launch_talker(DOMAIN, device="cpu")
+def talker_launch() -> Iterator[LaunchDescription]:
+    with tempfile.TemporaryDirectory() as folder:
+        # a busy machine skips no frame
+        yield launch_talker(
+            DOMAIN, params_file=parameter_file(Path(folder), device="cpu", overload_after=10.0)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +56,21 @@ def now(graph: Graph) -> int:
     return graph.node.get_clock().now().nanoseconds
 
 
+def has_ended(dialogue: list[Any], *states: int) -> bool:
+    """Whether all of some states were there, and nobody speaks any more."""
+    return {*states} <= {each.state for each in dialogue} and dialogue[-1].state == DialogueState.IDLE
+
+
 @launched
 @pytest.mark.parametrize("reliable", [True, False], ids=["reliable", "best effort"])
 def test_the_face_attends_to_a_partner_and_says_so(graph: Graph, dialogue: list[Any], reliable: bool) -> None:
     begin = len(graph.frames)
     graph.publish_audio(voice(6.0), now(graph), reliable=reliable, topic="partner_audio")
-    assert wait_for(lambda: dialogue[-1].state == DialogueState.IDLE)
+    assert wait_for(lambda: has_ended(dialogue, DialogueState.LISTENING))
     states = {message.state for message in dialogue}
     assert states == {DialogueState.IDLE, DialogueState.LISTENING}
     frames = graph.frames[begin:]
-    assert len(frames) > 60 and not any(frame.speaking for frame in frames)
+    assert len(frames) > 50 and not any(frame.speaking for frame in frames)
     assert not np.array([frame.weights for frame in frames])[:, MOUTH_MASK].any()
 
 
@@ -77,10 +88,5 @@ def test_a_partner_who_speaks_into_a_sentence_may_interrupt_it(
     sender.start()
     graph.publish_audio(words, now(graph), topic="partner_audio")
     sender.join()
-    both = {DialogueState.SPEAKING, DialogueState.OVERLAP}
-
-    def is_over() -> bool:
-        return both <= {message.state for message in dialogue} and dialogue[-1].state == DialogueState.IDLE
-
-    assert wait_for(is_over)
+    assert wait_for(lambda: has_ended(dialogue, DialogueState.SPEAKING, DialogueState.OVERLAP))
     assert [message.interrupted for message in dialogue].count(True) == interrupts
