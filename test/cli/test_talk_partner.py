@@ -48,6 +48,6 @@ def test_the_face_listens_to_a_file(voice_path: Path) -> None:
 def test_a_source_that_cannot_be_read_is_named_before_the_model_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command("talk", "--partner", tmp_path / "nobody.wav") == 1
+    assert run_command("talk", "--partner", tmp_path / "nobody.wav") == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and "nobody.wav" in lines[0]

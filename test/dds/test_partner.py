@@ -26,6 +26,7 @@ from streamingtalker_ros.messaging.audio_common import Variant
 from streamingtalker_ros.messaging.dialogue_messages import DIALOGUE_TOPIC, DIALOGUE_TYPE
 from streamingtalker_ros.messaging.header import stamp_to_ns
 from streamingtalker_ros.runtime.parameters import TalkerParameters
+from support.bag_harness import network
 from support.dds_domain import own_domain
 from support.gaze import gaze_errors
 from support.two_party import RATE, read_voice, to_level
@@ -33,6 +34,12 @@ from support.waiting import wait_for
 
 SETTLING_NS = 800_000_000
 Samples = npt.NDArray[np.int16]
+
+
+@pytest.fixture(scope="module")
+def talker() -> Talker:
+    """A fast network, which detects a voice in any audio of the face."""
+    return Talker(network(), "cpu")
 
 
 @pytest.fixture(scope="module")
