@@ -99,15 +99,16 @@ def run_live(talker: Talker, own: Any, partner: Any, **parameters: Any) -> Sched
 
     def push(stamp: int, samples: Any) -> None:
         payload = samples.tobytes()
-        at(
-            stamp + PACKET_NS,
-            lambda time: session.partner.push(AudioPacket(payload, FORMAT, stamp, time)),
-        )
+        at(stamp + PACKET_NS, lambda time: session.partner.push(AudioPacket(payload, FORMAT, stamp, time)))
 
     harness.send_realtime(own)
     for stamp, samples in to_packets(partner, start=PARTNER_START):
         push(stamp, samples)
-    gaze, expression = (kind(session, session._warn) for kind in (GazeInput, ExpressionInput))
+
+    def warn(kind: str, text: str) -> None:
+        harness.warnings.append(text)
+
+    gaze, expression = GazeInput(session, warn), ExpressionInput(session, warn)
     receive = {
         "/gaze_target": lambda message, kind, stamp: gaze.on_target(message, stamp),
         "/expression": expression.on_expression,
@@ -127,7 +128,7 @@ def poses(frames: Any) -> Any:
 @pytest.mark.parametrize(("storage", "name"), [("sqlite3", STAMPED), ("mcap", TYPED)])
 @pytest.mark.parametrize("interrupts", [False, True])
 def test_a_replay_gives_the_frames_of_the_live_run(
-    tmp_path: Path, talker: Talker, voices: Any, storage: str, name: str, interrupts: bool
+    tmp_path: Path, talker: Talker, voices: tuple[Any, Any], storage: str, name: str, interrupts: bool
 ) -> None:
     harness = run_live(talker, *voices, interrupt_on_partner=interrupts)
     source = write_entries(tmp_path / "in", bag_entries(*voices, name), storage)
@@ -147,7 +148,7 @@ def test_a_replay_gives_the_frames_of_the_live_run(
 
 
 @pytest.mark.parametrize("topic", ["/partner_audio", "/gaze_target", "/expression", "/gesture"])
-def test_each_input_counts(tmp_path: Path, talker: Talker, voices: Any, topic: str) -> None:
+def test_each_input_counts(tmp_path: Path, talker: Talker, voices: tuple[Any, Any], topic: str) -> None:
     entries = bag_entries(*voices, STAMPED)
     bags = entries, [entry for entry in entries if entry[1] != topic]
     whole, without = (
@@ -160,7 +161,9 @@ def test_each_input_counts(tmp_path: Path, talker: Talker, voices: Any, topic: s
     assert any((whole[stamp] != without[stamp]).any() for stamp in whole.keys() & without.keys())
 
 
-def test_the_delay_of_the_recorder_changes_nothing(tmp_path: Path, talker: Talker, voices: Any) -> None:
+def test_the_delay_of_the_recorder_changes_nothing(
+    tmp_path: Path, talker: Talker, voices: tuple[Any, Any]
+) -> None:
     rng = np.random.default_rng(0)
     results = []
     for name, delay in (("a", lambda: 5 * MS), ("b", lambda: int(rng.integers(5, 19)) * MS)):
@@ -199,7 +202,9 @@ def test_an_expression_of_ros4hri_is_followed(tmp_path: Path, talker: Talker) ->
     assert warnings == [] and np.abs(poses(replayed.frames) - poses(plain.frames)).max() > 0.2
 
 
-def test_inputs_in_the_namespace_of_the_audio_are_found(tmp_path: Path, talker: Talker, voices: Any) -> None:
+def test_inputs_in_the_namespace_of_the_audio_are_found(
+    tmp_path: Path, talker: Talker, voices: tuple[Any, Any]
+) -> None:
     entries = bag_entries(*voices, STAMPED)
     renamed = [(time, f"/robot{topic}", *rest) for time, topic, *rest in entries]
     results = [
@@ -211,7 +216,7 @@ def test_inputs_in_the_namespace_of_the_audio_are_found(tmp_path: Path, talker: 
 
 @pytest.mark.parametrize("topic", ["/partner_audio", "/expression", "/gesture"])
 def test_damaged_messages_of_an_input_cost_one_warning(
-    tmp_path: Path, talker: Talker, voices: Any, topic: str
+    tmp_path: Path, talker: Talker, voices: tuple[Any, Any], topic: str
 ) -> None:
     store = typestore("ros-drivers")
     damaged = {

@@ -115,7 +115,7 @@ def test_the_face_attends_to_a_partner_and_says_so(
         assert set(setup.states) == {DialogueState.IDLE, DialogueState.LISTENING}
         frames = setup.recorder.frames
         weights = np.array([frame.weights for frame in frames])
-        assert len(frames) > 50 and not any(frame.speaking for frame in frames)
+        assert len(frames) > 10 and not any(frame.speaking for frame in frames)
         assert not weights[:, MOUTH_MASK].any()
         begin = next(m for m in setup.dialogue if m.state == DialogueState.LISTENING).header.stamp
         attending = [frame for frame in frames if frame.stamp > stamp_to_ns(begin) + SETTLING_NS][:50]

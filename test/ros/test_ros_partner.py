@@ -70,7 +70,7 @@ def test_the_face_attends_to_a_partner_and_says_so(graph: Graph, dialogue: list[
     states = {message.state for message in dialogue}
     assert states == {DialogueState.IDLE, DialogueState.LISTENING}
     frames = graph.frames[begin:]
-    assert len(frames) > 50 and not any(frame.speaking for frame in frames)
+    assert len(frames) > 10 and not any(frame.speaking for frame in frames)
     assert not np.array([frame.weights for frame in frames])[:, MOUTH_MASK].any()
 
 
