@@ -59,6 +59,8 @@ SPEAKER_COLUMNS = (
     ("lip_opening_fast_power", "> 5 Hz"),
     ("head_range_degrees", "head °"),
     ("brows_std", "brows"),
+    ("sync_lag_frames", "sync lag"),
+    ("sync_confidence", "sync"),
 )
 """The same of the table of speakers."""
 
@@ -106,6 +108,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         metavar="N",
         help="at most N clips of each corpus, evenly spread",
+    )
+    data.add_argument(
+        "--sync",
+        default=None,
+        metavar="DIR",
+        help="corpus of tracked lips of other speakers, from which audio-lip agreement is learned",
     )
     data.add_argument("--style", default=None, help="speaking style; the model's first when left out")
     data.add_argument(
@@ -183,6 +191,7 @@ def run(args: argparse.Namespace) -> int:
         TalkerError: If an option, a corpus or a checkpoint is invalid, or a package is missing.
     """
     _check(args)
+    from streamingtalker_ros.evaluation.sync_score import SyncModel
     from streamingtalker_ros.evaluation.test_set import load_test_set
     from streamingtalker_ros.face.default_head.stored import default_rig
 
@@ -192,7 +201,9 @@ def run(args: argparse.Namespace) -> int:
         load_test_set(rig, folder, args.split, args.clips, args.unseen) for folder in args.corpus or ()
     ]
     videos = _find_videos(args, test_sets)
+    sync_model = SyncModel.load(args.sync) if args.sync else None
     results = (_score_motion if args.generated else _evaluate_model)(args, rig, test_sets)
+    results.sync_model = sync_model
     for test_set in results.test_sets:
         _print_scores(test_set, results)
     _print_speakers(results)
@@ -218,7 +229,12 @@ def _check(args: argparse.Namespace) -> None:
         raise TalkerError(
             "nothing to measure on: give --corpus DIR, or --generated DIR with sound beside the motion"
         )
-    folders = [*(folder.partition(":")[0] for folder in args.corpus or ()), args.model, args.baseline]
+    folders = [
+        *(folder.partition(":")[0] for folder in args.corpus or ()),
+        args.model,
+        args.baseline,
+        args.sync,
+    ]
     inputs = [
         Path(folder) / name
         for folder in filter(None, folders)

@@ -29,6 +29,7 @@ from streamingtalker_ros.evaluation.baselines import BASELINES
 from streamingtalker_ros.evaluation.inference import inter_ocular_distance, synthesize_batch
 from streamingtalker_ros.evaluation.motion_curves import MotionCurves, resample_frames
 from streamingtalker_ros.evaluation.sampling import SeedSpread
+from streamingtalker_ros.evaluation.sync_score import SyncModel
 from streamingtalker_ros.evaluation.test_set import ClipScores, Scores, TestSet, score
 from streamingtalker_ros.face.rig import Rig
 
@@ -60,6 +61,7 @@ class EvaluationResults:
         curves: test set -> system -> motion of each clip.
         scores: test set -> system -> scores.
         per_clip: test set -> system -> scores of the clips whose reference moves.
+        sync_model: scores the agreement of audio and lips; None to leave it out.
         non_speech: results of `measure_non_speech`.
         robustness: test set -> condition -> scores.
         drift: results of `drift.measure_drift`.
@@ -77,6 +79,7 @@ class EvaluationResults:
     curves: dict[str, dict[str, list[MotionCurves]]] = field(default_factory=dict)
     scores: dict[str, dict[str, Scores]] = field(default_factory=dict)
     per_clip: dict[str, dict[str, ClipScores]] = field(default_factory=dict)
+    sync_model: SyncModel | None = None
     non_speech: dict[str, Any] = field(default_factory=dict)
     robustness: dict[str, dict[str, Scores]] = field(default_factory=dict)
     drift: dict[str, Any] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.evaluation import dynamics, metrics
@@ -22,6 +23,7 @@ from streamingtalker_ros.evaluation.closure_classes import (
 )
 from streamingtalker_ros.evaluation.metrics import finite_mean, finite_percentile
 from streamingtalker_ros.evaluation.motion_curves import MotionCurves
+from streamingtalker_ros.evaluation.sync_score import SyncModel, sync_lag_and_confidence
 from streamingtalker_ros.evaluation.test_set import Scores
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.phonetics.phones import Phone
@@ -63,6 +65,7 @@ class _Recordings:
     curves: list[MotionCurves] = field(default_factory=list)
     references: list[MotionCurves] = field(default_factory=list)
     phones: list[list[Phone]] = field(default_factory=list)
+    audio: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
 
 def score_speakers(results: EvaluationResults, system: str) -> dict[str, Scores]:
@@ -88,7 +91,8 @@ def score_speakers(results: EvaluationResults, system: str) -> dict[str, Scores]
             speaker.curves.append(curves[i])
             speaker.references.append(test_set.reference[i])
             speaker.phones.append(test_set.phones[i])
-    return {name: _score_speaker(speaker) for name, speaker in speakers.items()}
+            speaker.audio.append(test_set.clips[i].pcm)
+    return {name: _score_speaker(speaker, results.sync_model) for name, speaker in speakers.items()}
 
 
 def speaker_rows(results: EvaluationResults) -> dict[str, Scores]:
@@ -140,7 +144,7 @@ def still_shapes(curves: Iterable[MotionCurves]) -> list[str]:
     return [name for name, value in zip(ARKIT_NAMES, ranges, strict=True) if value < MIN_SHAPE_RANGE]
 
 
-def _score_speaker(speaker: _Recordings) -> Scores:
+def _score_speaker(speaker: _Recordings, sync_model: SyncModel | None) -> Scores:
     curves, openings = speaker.curves, [curve.opening for curve in speaker.curves]
     scores: Scores = {"clips": len(curves)}
     scores |= {
@@ -148,6 +152,13 @@ def _score_speaker(speaker: _Recordings) -> Scores:
     }
     scores |= _parted_lips(openings, speaker.phones)
     scores |= _false_closures(openings, [curve.opening for curve in speaker.references], speaker.phones)
+    sync = [
+        sync_lag_and_confidence(sync_model.agreement(pcm, curve.opening, curve.width))
+        for pcm, curve in zip(speaker.audio, curves, strict=True)
+        if sync_model and np.isfinite(curve.width).all()
+    ]
+    scores["sync_lag_frames"] = finite_percentile([lag for lag, _ in sync], 50)
+    scores["sync_confidence"] = finite_percentile([confidence for _, confidence in sync], 50)
     scores["lip_opening_fast_power"] = dynamics.fast_power_fraction(openings, FRAME_RATE)
     scores["lip_width_fast_power"] = dynamics.fast_power_fraction(
         [curve.width for curve in curves], FRAME_RATE

@@ -198,6 +198,7 @@ def test_the_command_prints_scores_and_criteria(corpus: Path, capsys: pytest.Cap
         (["--corpus", "{corpus}", "--style", "shouting"], "unknown style"),
         (["--corpus", "{corpus}", "--corpus", "{corpus}", "--clips", "1"], "given twice"),
         (["--generated", "{corpus}"], "holds no motion"),
+        (["--corpus", "{corpus}", "--sync", "{corpus}"], "no training clip with tracked lips"),
     ],
 )
 def test_invalid_input_is_reported_in_one_line(

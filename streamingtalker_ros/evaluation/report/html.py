@@ -90,6 +90,8 @@ SPEAKER_COLUMNS: Final[tuple[Column, ...]] = (
         (f"false_closures_at_{name.replace(' ', '_')}", f"at {name}", "{:.1%}")
         for name in FALSE_CLOSURE_CLASSES
     ),
+    ("sync_lag_frames", "sync lag, frames", "{:+.1f}"),
+    ("sync_confidence", "sync confidence", "{:.2f}"),
     ("lip_opening_fast_power", "lip opening above 5 Hz", "{:.1%}"),
     ("lip_width_fast_power", "lip width above 5 Hz", "{:.1%}"),
     ("head_range_degrees", "head, degrees", "{:.1f}"),
