@@ -34,6 +34,7 @@ CONDITIONAL = {
     "/joint_states",  # with feedback in the head's file
     "/face_vertices",  # markers: after the model of a vertex talker
     "/audio_info",  # ros-drivers' variant
+    "/partner_audio_info",
     "/audio_synced_info",
     *action_names({"/tts_engine/tts"}),  # where tts_msgs is sourced
 }
