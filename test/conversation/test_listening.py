@@ -139,6 +139,16 @@ def test_no_sound_without_a_voice_is_heard_as_one(db: float) -> None:
         assert not np.any(heard.rotation) and not np.any(heard.weights), name
 
 
+def test_the_murmur_of_many_voices_is_no_partner(partner: Callable[[str], Voice]) -> None:
+    rng, murmur = np.random.default_rng(0), np.zeros(20 * RATE)
+    for k in range(24):
+        voice = partner(VOICES[k % len(VOICES)])
+        murmur += np.roll(voice, int(rng.integers(len(voice))))[: len(murmur)]
+    for db in (-20.0, -35.0):
+        heard = listen(to_level(murmur, db))
+        assert not heard.nods and not any(heard.voice)
+
+
 def test_silence_moves_nothing() -> None:
     heard = listen(np.zeros(10 * RATE, np.float32))
     assert not heard.nods and not np.any(heard.rotation) and not np.any(heard.weights)

@@ -13,18 +13,30 @@ from typing import Any
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import Point, PointStamped
 
-from streamingtalker_ros import cli
+from streamingtalker_ros import ARKIT_NAMES, cli
+from streamingtalker_ros.messaging.header import set_header
+from streamingtalker_ros.msg import Expression, Gesture
 from streamingtalker_ros.ros.clock import SimClock
 from support.ros_graph import VARIANT, Graph, own_domain, voice, wait_for
 
 DOMAIN = own_domain()
 SECONDS = 2.4
+SMILE = ARKIT_NAMES.index("mouthSmileLeft")
+
+
+def commands(start: int) -> list[Any]:
+    """A smile, a nod and a point to look at, stamped within the audio that begins at `start` ns."""
+    messages = Expression(name="happy"), Gesture(name="nod"), PointStamped(point=Point(x=1.0, y=0.4))
+    for n, message in enumerate(messages):
+        set_header(message.header, start + 300_000_000 * (n + 1), "head")
+    return [*messages]
 
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A bag of SECONDS of the voice, recorded live."""
+    """A bag of SECONDS of the voice, with a smile, a point to look at and a nod, recorded live."""
     pytest.importorskip(
         "rosbags", reason="rosbags, which reads bags without ROS, is not installed in ROS's Python"
     )
@@ -43,12 +55,21 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Any:
             "--topics",
             "/audio",
             "/audio_info",
+            "/expression",
+            "/gaze_target",
+            "/gesture",
         ],
         stderr=subprocess.DEVNULL,
     )
     graph = Graph(DOMAIN)
     try:
-        graph.publish_audio(voice(SECONDS), time.time_ns())
+        kinds = (("expression", Expression), ("gesture", Gesture), ("gaze_target", PointStamped))
+        publishers = [graph.node.create_publisher(kind, topic, 10) for topic, kind in kinds]
+        assert wait_for(lambda: all(each.get_subscription_count() for each in publishers))
+        start = time.time_ns()
+        for publisher, message in zip(publishers, commands(start), strict=True):
+            publisher.publish(message)
+        graph.publish_audio(voice(SECONDS), start)
         time.sleep(0.5)
     finally:
         graph.close()
@@ -102,7 +123,7 @@ def test_a_recorded_bag_gives_the_same_frames_both_ways(bag: Path, tmp_path: Pat
     missing = [index for index, stamp in enumerate(audio_stamps) if stamp not in ros]
     assert not missing, f"frames {missing} of {len(audio_stamps)}: {launched.stdout}{launched.stderr}"
     difference = max(np.abs(free[stamp] - ros[stamp]).max() for stamp in audio_stamps)
-    assert difference <= 1e-5 and max(free[stamp].max() for stamp in audio_stamps) > 0.05
+    assert difference <= 1e-5 and free[audio_stamps[-1]][SMILE] > 0.3
     assert ros[max(ros)][17:].max() == 0 or len(ros) > len(audio_stamps), (
         "the mouth closes when the bag has ended"
     )
