@@ -131,7 +131,7 @@ class Page {
     element('model').textContent = `${info.model} · ${info.device}`;
     element('facts').textContent =
       `${info.frame_rate} frames/s, look-ahead ${Math.round(1000 * info.lookahead)} ms; version ` +
-      `${info.version}. Files that you open or record stay in this browser; only audio is sent, to this server.`;
+      `${info.version}. Files that you open or record stay in this browser; only audio and texts to say are sent, to this server.`;
     showFaceOptions(this.view);
     this.update();
   }

@@ -19,16 +19,19 @@ import soundfile
 
 from streamingtalker_ros import __version__
 from streamingtalker_ros.audio.files import read_audio
+from streamingtalker_ros.audio.pcm import to_int16
 from streamingtalker_ros.audio.resample import to_16k
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.formats.gltf_writer import write_glb
+from streamingtalker_ros.speech_synthesis.command import TtsCommand
 from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.web import assets
 from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.server import Server
 from support.scheduler_harness import offline, small_talker
 from support.static_server import static_server
+from support.tts_command import command
 from support.web_client import WebClient, running_server
 from tools.browser.chromium import Chromium, Page
 
@@ -266,6 +269,26 @@ def test_a_face_looks_smiles_and_nods_and_looks_again_when_the_server_has_restar
             page.run(f"({FACE}.gesture('bow'), {FACE}.lookAt(null), {FACE}.express(null))")
             page.wait(f"{last}[{left}] < 0.1 && {last}[{smile}] < 0.1")
         assert "unknown gesture 'bow'" in page.run("record.errors.join()")
+
+
+@pytest.mark.browser
+def test_a_face_says_a_text_to_its_end_and_tells_where_the_server_says_none(
+    browser: Chromium, folder: Path, tmp_path: Path, talker: Talker, speech: npt.NDArray[np.float32]
+) -> None:
+    (tmp_path / "text.pcm").write_bytes(to_int16(speech[:24_000]).tobytes())
+    tts = TtsCommand.parse(command("pcm", tmp_path / "text.pcm"), 16_000)
+    with static_server(folder) as origin, opened(browser, origin) as page:
+        with running_server(talker, origins=[origin], tts=tts) as server:
+            add_face(page, src=server.origin)
+            assert page.run(f"{FACE}.say('hello')", 40) is True
+            spoken = [row for row in page.run("record.frames") if row[3] == 0]
+            assert max(row[4 + INDEX["jawOpen"]] for row in spoken) > 0.05
+            assert page.run("record.errors") == []
+        page.run(f"{FACE}.remove()")
+        with running_server(talker, origins=[origin]) as server:
+            add_face(page, src=server.origin)
+            said = page.run(f"{FACE}.say('hello').catch(({{ message }}) => message)", 40)
+            assert "--tts" in said
 
 
 def test_the_bundle_is_one_file_of_less_than_a_megabyte() -> None:
