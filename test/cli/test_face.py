@@ -55,6 +55,30 @@ def test_invalid_arguments_of_export_are_reported_in_one_line(
     assert message in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--out", "head.obj"], "does not end in .glb"),
+        (["--out", "head.glb", "--data", "."], "base.obj"),
+        (["--out", "head.glb", "--ancestry", "martian"], "ancestry martian is unknown"),
+        (["--out", "head.glb", "--ancestry", "asian=some"], "asian=some is not a name and a number"),
+        (["--out", "head.glb", "--age", "3"], "at most 90"),
+    ],
+)
+def test_invalid_arguments_of_build_are_reported_in_one_line(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["face", "build", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_check_names_what_moves_and_what_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_test_glb(tmp_path / "a.glb", *mouth_patch(), names=["jawOpen", "hat", "eyeBlnkRight"])
     assert main(["face", "check", str(path)]) == 0

@@ -55,8 +55,8 @@ class HairStyle(NamedTuple):
 
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
     "short": HairStyle(3200, 7, 0.044, 0.013, 0.0032, 0.0035, 0.25, None, 0.0),
-    "long": HairStyle(1900, 11, 0.215, 0.160, 0.0062, 0.006, 0.9, 10.0, 0.0),
-    "curly": HairStyle(2400, 9, 0.045, 0.030, 0.0034, 0.004, 0.0, None, 0.004),
+    "long": HairStyle(1800, 10, 0.215, 0.160, 0.0062, 0.006, 0.9, 10.0, 0.0),
+    "curly": HairStyle(2100, 9, 0.045, 0.030, 0.0034, 0.004, 0.0, None, 0.004),
 }
 
 
@@ -210,11 +210,11 @@ def brows(surface: Surface, colors: Palette, seed: int) -> Part:
         * random.uniform(0.7, 1.15, len(side))
     )
     start = surface.evaluate(roots, surface.vertices)
-    fraction = np.linspace(0.0, 1.0, 4)[None, :, None]
+    fraction = np.linspace(0.0, 1.0, 3)[None, :, None]
     lift = 0.0009 * np.sin(np.pi * (0.12 + 0.8 * fraction))
     paths = start[:, None] + fraction * (length[:, None] * direction)[:, None] + lift * normal[:, None]
     sideways = np.cross(normal, direction)[:, None] + np.zeros_like(paths)
-    width = _BROW_WIDTH_M * np.array([0.7, 1.0, 0.8, 0.0]) * random.uniform(0.7, 1.2, (len(side), 1))
+    width = _BROW_WIDTH_M * np.array([0.7, 1.0, 0.0]) * random.uniform(0.7, 1.2, (len(side), 1))
     vertices, triangles = ribbons(paths, sideways, width)
     tint = colors.brow * random.uniform(0.75, 1.25, (len(side), 1))
     deltas = surface.evaluate(roots, np.moveaxis(surface.deltas, 0, 1)).reshape(len(side), -1)
