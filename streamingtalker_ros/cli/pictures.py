@@ -33,7 +33,6 @@ Case: TypeAlias = Mapping[str, float]  # weights by shape; a name without its si
 EXPRESSIONS: dict[str, Case] = {
     **{name: emotion.shapes for name, emotion in EMOTIONS.items()},
     "wink": {"eyeBlinkLeft": 1.0, "mouthSmileLeft": 0.9, "mouthSmileRight": 0.4, "cheekSquintLeft": 0.6},
-    "blink": {"eyeBlink": 1.0},
     "puffed cheeks": {"cheekPuff": 1.0, "mouthPress": 0.3},
     "kiss": {"mouthPucker": 1.0, "eyeBlink": 0.3},
     "tongue": {"tongueOut": 1.0, "jawOpen": 0.45, "mouthSmile": 0.3},

@@ -69,11 +69,11 @@ class Motion:
 
 
 def synthetic_voices(
-    flite: Sequence[str] = FLITE_VOICES, espeak: Sequence[str] = ESPEAK_VOICES
+    flite: Sequence[str] = FLITE_VOICES, espeak: Sequence[str] = ESPEAK_VOICES, texts: Sequence[str] = TEXTS
 ) -> dict[str, Voice]:
-    """Return `TEXTS` in synthetic voices, with the phones of the synthesizers."""
-    utterances = {f"flite {name}": flite_festival_tts.synthesize(name, TEXTS) for name in flite}
-    utterances |= {f"espeak-ng {name}": espeak_tts.synthesize(name, TEXTS) for name in espeak}
+    """Return texts in synthetic voices, with the phones of the synthesizers."""
+    utterances = {f"flite {name}": flite_festival_tts.synthesize(name, texts) for name in flite}
+    utterances |= {f"espeak-ng {name}": espeak_tts.synthesize(name, texts) for name in espeak}
     voices: dict[str, Voice] = {}
     for name, sentences in utterances.items():
         pcm, phones, start = [], [], 0.0

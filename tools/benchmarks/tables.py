@@ -217,9 +217,10 @@ frames are measured in turns with those of a stream that is 200 frames old.
 Other tables: the backends in turns, and their quality (`tools/benchmarks/backends.py`, in
 [docs/model.md](../../docs/model.md#backends)), the effect of diffusion steps
 (`tools/benchmarks/steps.py`), the cost of each part of the conversation layer in
-[docs/conversation.md](../../docs/conversation.md#cost) (`tools/benchmarks/conversation_cost.py`), the
-accuracy of bounded streaming of a published checkpoint in [docs/vertex.md](../../docs/vertex.md)
-(`tools/benchmarks/vertex_windows.py`), the delay of resampling in [docs/audio.md](../../docs/audio.md)
+[docs/conversation.md](../../docs/conversation.md#cost) (`tools/benchmarks/conversation_cost.py`), and
+what emotions change of speech (`tools/benchmarks/emotions.py`), the accuracy of bounded streaming of a
+published checkpoint in [docs/vertex.md](../../docs/vertex.md) (`tools/benchmarks/vertex_windows.py`), the
+delay of resampling in [docs/audio.md](../../docs/audio.md)
 (`tools/benchmarks/resample_delay.py`)."""
 
 VERTEX_TEXT = """\
