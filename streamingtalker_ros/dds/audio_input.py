@@ -34,7 +34,7 @@ class AudioInput:
         topic: str,
         info_topic: str,
         default_format: AudioFormat,
-        preferred: str = "",
+        preferred: str | None = None,
     ) -> None:
         self._dds_node = dds_node
         self._sink = sink

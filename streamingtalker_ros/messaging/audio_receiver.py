@@ -84,7 +84,7 @@ class AudioReceiver:
         topic: Name of the topic, for log messages.
         default_format: Format of audio that nothing describes.
         preferred: Node name, full or without namespace, frame_id or identifier of the publisher that is
-            followed whenever it sends; empty for none.
+            followed whenever it sends; empty for none, None if no parameter names one.
         publisher_name: Returns the name of the node of a publisher, "" if it is not known.
         is_present: Returns whether a publisher is in the graph.
     """
@@ -94,14 +94,15 @@ class AudioReceiver:
         sink: AudioSink,
         topic: str,
         default_format: AudioFormat,
-        preferred: str = "",
+        preferred: str | None = None,
         publisher_name: Callable[[str], str] = lambda publisher: "",
         is_present: Callable[[str], bool] = lambda publisher: True,
     ) -> None:
         self._sink = sink
         self._topic = topic
         self._default_format = default_format
-        self._preferred = preferred.strip()
+        self._preferred = (preferred or "").strip()
+        self._has_parameter = preferred is not None
         self._lock = threading.RLock()
         self._publisher_name = publisher_name
         self._is_present = is_present
@@ -305,10 +306,11 @@ class AudioReceiver:
         if labels[first] == labels[second]:
             labels = {publisher: f"{label} ({publisher})" for publisher, label in labels.items()}
         goes_on = "whenever it sends" if self._priority(followed) else "until it falls silent"
+        advice = ", or name the one to follow by the parameter audio_publisher" if self._has_parameter else ""
         self._sink.report_sender_fault(
             "publishers",
             f"two publishers on {self._topic}: {labels[first]} and {labels[second]}: {labels[followed]} is "
-            f"followed {goes_on}; stop one, or name the one to follow by the parameter audio_publisher",
+            f"followed {goes_on}; stop one{advice}",
         )
 
     def _label(self, publisher: str) -> str:

@@ -73,7 +73,7 @@ class AudioInput:
         topic: str,
         info_topic: str,
         default_format: AudioFormat,
-        preferred: str = "",
+        preferred: str | None = None,
     ) -> None:
         self._node = node
         self._variant: Variant = variant

@@ -78,7 +78,8 @@ class FaceOutput:
         return self._outputs.statistics()
 
     def close_outputs(self) -> None:
-        """Let the face of the live outputs go to rest, and close them."""
+        """Publish that nobody speaks, let the face of the live outputs go to rest, and close them."""
+        self.publish_dialogue(DialogueState.IDLE, self._node.get_clock().now().nanoseconds)
         self._outputs.close()
         for line in self._outputs.summary():
             self._node.get_logger().info(line)

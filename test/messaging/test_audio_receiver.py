@@ -52,7 +52,7 @@ class HarnessSink:
 class Topic:
     """An audio topic with several publishers, received under a simulated clock."""
 
-    def __init__(self, talker: Talker, preferred: str = "", is_known: bool = True) -> None:
+    def __init__(self, talker: Talker, preferred: str | None = "", is_known: bool = True) -> None:
         self.harness = SchedulerHarness(talker)
         self.present = set(NAMES)
         self.receiver = AudioReceiver(
@@ -119,6 +119,15 @@ def test_of_two_publishers_at_once_the_first_is_followed(talker: Talker) -> None
         "two publishers on /audio: /robot/microphone and /robot/tts: /robot/microphone is followed until it "
         "falls silent; stop one, or name the one to follow by the parameter audio_publisher"
     ]
+
+
+def test_no_parameter_is_advised_for_a_topic_that_has_none(talker: Talker) -> None:
+    topic = Topic(talker, None)
+    topic.send(MICROPHONE, voice(1.0))
+    topic.send(SPEECH, voice(1.0, seed=1))
+    topic.harness.run(2.0)
+    (warning,) = topic.harness.warnings
+    assert warning.endswith("until it falls silent; stop one")
 
 
 def test_the_other_publisher_is_followed_when_the_first_has_fallen_silent(talker: Talker) -> None:

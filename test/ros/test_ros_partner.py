@@ -13,6 +13,7 @@ import launch_pytest
 import numpy as np
 import pytest
 from launch.launch_description import LaunchDescription
+from lifecycle_msgs.msg import Transition
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from streamingtalker_ros.face.arkit import MOUTH_MASK
@@ -72,6 +73,19 @@ def test_the_face_attends_to_a_partner_and_says_so(graph: Graph, dialogue: list[
     frames = graph.frames[begin:]
     assert len(frames) > 10 and not any(frame.speaking for frame in frames)
     assert not np.array([frame.weights for frame in frames])[:, MOUTH_MASK].any()
+
+
+@launched
+def test_a_node_that_is_deactivated_says_that_nobody_speaks(graph: Graph, dialogue: list[Any]) -> None:
+    sender = threading.Thread(
+        target=graph.publish_audio, args=(voice(6.0), now(graph)), kwargs={"topic": "partner_audio"}
+    )
+    sender.start()
+    assert wait_for(lambda: dialogue[-1].state == DialogueState.LISTENING)
+    assert graph.change(Transition.TRANSITION_DEACTIVATE)
+    assert wait_for(lambda: dialogue[-1].state == DialogueState.IDLE, 10)
+    sender.join()
+    assert graph.change(Transition.TRANSITION_ACTIVATE)
 
 
 @launched
