@@ -54,7 +54,7 @@ class HairStyle(NamedTuple):
 
 
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
-    "short": HairStyle(3200, 7, 0.044, 0.013, 0.0032, 0.0035, 0.25, None, 0.0),
+    "short": HairStyle(3200, 6, 0.044, 0.013, 0.0032, 0.0035, 0.25, None, 0.0),
     "long": HairStyle(1800, 10, 0.215, 0.160, 0.0062, 0.006, 0.9, 10.0, 0.0),
     "curly": HairStyle(2100, 9, 0.045, 0.030, 0.0034, 0.004, 0.0, None, 0.004),
 }
