@@ -8,11 +8,10 @@ count as far as the positions lie on it: neither a jump nor the noise of a track
 
 from __future__ import annotations
 
+import operator
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
-
-import numpy as np
-import numpy.typing as npt
 
 from streamingtalker_ros.conversation.gaze_geometry import Vector
 
@@ -62,7 +61,7 @@ class TargetMotion:
         while positions and positions[0][0] < time_s - WINDOW_S:
             positions.popleft()
         positions.append((time_s, *point))
-        self._velocity, self._acceleration = _fit(np.array(positions))
+        self._velocity, self._acceleration = _fit(positions)
 
     def predict(self) -> Vector | None:
         """Return where the target is now, in metres; None without one."""
@@ -93,29 +92,39 @@ class TargetMotion:
         return x + seconds * u + half * a, y + seconds * v + half * b, z + seconds * w + half * c
 
 
-def _fit(positions: npt.NDArray[np.float64]) -> tuple[Vector, Vector]:
-    """Return velocity in m/s and acceleration in m/s² at the last of positions (n, 4), time first."""
-    if len(positions) < _MIN_LINEAR:
+def _fit(positions: Sequence[tuple[float, float, float, float]]) -> tuple[Vector, Vector]:
+    """Return velocity in m/s and acceleration in m/s² at the last of positions, time first.
+
+    In floats: numpy costs more than the sums of so few numbers.
+    """
+    count = len(positions)
+    if count < _MIN_LINEAR:
         return _STILL, _STILL
-    centered = positions - np.add.reduce(positions) / len(positions)
-    time, left = centered[:, 0], centered[:, 1:]
-    variance = float(np.vdot(left, left))
+    time, *axes = [
+        [value - sum(column) / count for value in column] for column in zip(*positions, strict=True)
+    ]
+    variance = sum(_dot(axis, axis) for axis in axes)
     if variance < _MIN_VARIANCE_M2:
         return _STILL, _STILL
-    square = float(time.dot(time))
-    velocity = time.dot(left) / square
-    acceleration = np.zeros(3)
-    left = left - time[:, None] * velocity
-    residual = float(np.vdot(left, left))
-    if len(positions) >= _MIN_QUADRATIC:
-        skew = float((time * time).dot(time)) / square
-        parabola = time * (time - skew) - square / len(time)  # orthogonal to both lower powers
-        curve = parabola.dot(left) / float(parabola.dot(parabola))
-        left = left - parabola[:, None] * curve
-        if float(np.vdot(left, left)) < 0.5 * residual:
-            residual = float(np.vdot(left, left))
-            velocity = velocity + curve * (2.0 * float(time[-1]) - skew)
-            acceleration = 2.0 * curve
+    square = _dot(time, time)
+    velocity = [_dot(time, axis) / square for axis in axes]
+    acceleration = [0.0, 0.0, 0.0]
+    residual = variance - square * _dot(velocity, velocity)
+    if count >= _MIN_QUADRATIC:
+        skew = sum(t * t * t for t in time) / square
+        parabola = [t * (t - skew) - square / count for t in time]  # orthogonal to both lower powers
+        size = _dot(parabola, parabola)
+        curve = [_dot(parabola, axis) / size for axis in axes]
+        quadratic = residual - size * _dot(curve, curve)
+        if quadratic < 0.5 * residual:
+            residual = max(quadratic, 0.0)
+            slope = 2.0 * time[-1] - skew
+            velocity = [v + slope * c for v, c in zip(velocity, curve, strict=True)]
+            acceleration = [2.0 * c for c in curve]
     trust = max(1.0 - residual / variance / _MAX_RESIDUAL, 0.0)
-    (u, v, w), (a, b, c) = (trust * velocity).tolist(), (trust * acceleration).tolist()
-    return (u, v, w), (a, b, c)
+    (u, v, w), (a, b, c) = velocity, acceleration
+    return (trust * u, trust * v, trust * w), (trust * a, trust * b, trust * c)
+
+
+def _dot(first: Sequence[float], second: Sequence[float]) -> float:
+    return sum(map(operator.mul, first, second))
