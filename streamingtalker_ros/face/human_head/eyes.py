@@ -49,7 +49,7 @@ def clear_eyelids(
     """
     offset = vertices - center
     distance = np.linalg.norm(offset, axis=1)
-    is_lid = (distance > radius) & (distance < radius + _LID_REACH_M) & (offset[:, 0] > 0.3 * radius)
+    is_lid = (distance > radius) & (distance < radius + _LID_REACH_M) & (offset[:, 0] > 0.15 * radius)
     lids = np.flatnonzero(is_lid)
     for shape in np.flatnonzero(deltas[:, lids].any(axis=(1, 2))):
         for weight in _LID_WEIGHTS:
