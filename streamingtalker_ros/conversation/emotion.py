@@ -3,9 +3,7 @@
 
 Brows, lids and cheeks are added to those of the network. The mouth takes the emotion's shapes, too, but the
 inner-lip gap of the default face is that of the speech, scaled where the lips are apart: lips that touch stay
-in touch, and nothing closes a vowel. Rounded lips (o, u, w) take less of a smile. Who is silent parts the
-lips in surprise and fear (P. Ekman, W. Friesen 1975); they are together again when a voice is in the
-look-ahead, before its first sound.
+in touch, also at rest, and nothing closes a vowel. Rounded lips (o, u, w) take less of a smile.
 """
 
 from __future__ import annotations
@@ -42,8 +40,6 @@ _CORNER_MASK: Final = np.array(
 _FULL_ROUNDING: Final = 0.6  # sum of pucker and funnel from which on `_CORNER_LOSS` applies
 _CORNER_LOSS: Final = 0.6
 _FAST_TIME_S: Final = 0.35  # time constant that parts the head's fast motion (beats) from its slow (posture)
-_PAUSE_S: Final = 0.4  # of silence, before lips are parted by an emotion
-_PARTING_S, _JOINING_S = 0.4, 0.08  # of which joining fits into the look-ahead
 _MIN_LID: Final = 0.12  # weight of a lid from which on a blink begins
 _BLINK_SHAPE: Final = (0.45, 1.0, 1.0, 0.75, 0.4, 0.12)  # of an added blink, at 25 frames per second
 _BLINK_FRAME_RATE: Final = 25.0
@@ -77,7 +73,6 @@ class EmotionController:
         self._blink_frame = -1  # of an added blink; below 0: none
         self._frames_since_blink = 0
         self._was_shut = self._is_blink_suppressed = False
-        self._silence_s = self._parting = 0.0  # s without voice; fraction of the emotion's gap
 
     def set_lasting(self, name: str, strength: float = 1.0) -> None:
         """Set the emotion that is shown where no command says otherwise, from the next frame on.
@@ -128,8 +123,7 @@ class EmotionController:
         modulation.head_tempo *= 1.0 + look["head_tempo"]
         modulation.is_thinking = modulation.is_thinking or look["gaze_aversion"] > 0.5
         self._apply_upper_face(pose.weights, context)
-        self._update_parting(context)
-        pose.weights[:] = self._apply_mouth(pose.weights, self._parting)
+        pose.weights[:] = self._apply_mouth(pose.weights)
         self._apply_head(pose.rotation, context.frame_rate)
         if not modulation.is_gaze_directed:
             # the eyes stay on whom the neutral face looks at, but for the emotion's own direction
@@ -169,7 +163,7 @@ class EmotionController:
         self._corners = np.where(_CORNER_MASK, shapes, np.float32(0.0))
         self.mouth_at_rest: npt.NDArray[np.float32] = np.zeros(len(ARKIT_NAMES), np.float32)
         if row.any():
-            self.mouth_at_rest = self._apply_mouth(self.mouth_at_rest, 1.0)
+            self.mouth_at_rest = self._apply_mouth(self.mouth_at_rest)
 
     def _apply_upper_face(self, weights: npt.NDArray[np.float32], context: FrameContext) -> None:
         self._update_blink(weights, 1.0 + self._look["blink_rate"], context)
@@ -232,22 +226,8 @@ class EmotionController:
             turn = gain * (slow[axis] + tempo * (now[axis] - slow[axis]))
             rotation[axis] = turn + math.radians(look[name])
 
-    def _update_parting(self, context: FrameContext) -> None:
-        """Part the lips of who is silent; bring them together before a voice."""
-        seconds = 1.0 / context.frame_rate
-        self._silence_s = 0.0 if context.speaking else self._silence_s + seconds
-        if context.speaking:
-            self._parting = max(self._parting - seconds / _JOINING_S, 0.0)
-        elif self._silence_s > _PAUSE_S:
-            self._parting = min(self._parting + seconds / _PARTING_S, 1.0)
-
-    def _apply_mouth(self, weights: npt.NDArray[np.float32], parting: float) -> npt.NDArray[np.float32]:
-        """Return weights with the emotion's mouth, whose inner-lip gap is that of the speech, scaled.
-
-        Args:
-            weights: (52,) in 0..1.
-            parting: Fraction of the emotion's gap at rest, below which the gap is not.
-        """
+    def _apply_mouth(self, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return weights (52,) with the emotion's mouth; its inner-lip gap is that of the speech, scaled."""
         lip_gap = lip_gap_measure()
         speech = lip_gap(weights)
         rounding = min(sum(float(weights[shape]) for shape in _ROUNDING) / _FULL_ROUNDING, 1.0)
@@ -256,9 +236,6 @@ class EmotionController:
         _clip(result)
         beyond = max(speech - CONTACT_GAP_M, 0.0)  # touching lips are not scaled, no jump beyond
         target = speech + self._look["mouth_opening"] * beyond
-        at_rest = smooth_step(parting) * self._look["rest_gap_m"]
-        if at_rest > 0.0:
-            target = max(target, at_rest)
         gap = lip_gap(result)
         if gap > target:
             return lip_gap.limit(result, target, gap)

@@ -44,7 +44,6 @@ class Emotion:
         roll_deg: Of the head; above 0 it tilts to the person's right shoulder.
         gaze_up_deg: Direction of the eyes, relative to somebody in front.
         mouth_opening: Factor minus 1 on the opening of lips that are apart.
-        rest_gap_m: Gap in metres between the lips of who is silent.
         expressiveness: Factor minus 1 on the brows' and the head's motion, and on head gestures.
         head_tempo: Factor minus 1 on the fast part of the head's motion.
         blink_rate: Factor minus 1 on the rate of blinks.
@@ -60,7 +59,6 @@ class Emotion:
     gaze_up_deg: float = 0.0
 
     mouth_opening: float = 0.0
-    rest_gap_m: float = 0.0
     expressiveness: float = 0.0
     head_tempo: float = 0.0
     blink_rate: float = 0.0
@@ -145,7 +143,6 @@ EMOTIONS: Final[Mapping[str, Emotion]] = MappingProxyType(
             pitch_deg=-3.0,
             yaw_deg=-4.0,
             mouth_opening=0.05,
-            rest_gap_m=0.006,
             expressiveness=-0.1,
             head_tempo=0.4,
             blink_rate=0.5,
@@ -162,7 +159,6 @@ EMOTIONS: Final[Mapping[str, Emotion]] = MappingProxyType(
             arousal=0.67,
             pitch_deg=-4.0,
             mouth_opening=0.25,
-            rest_gap_m=0.016,
             expressiveness=0.25,
             head_tempo=0.1,
             blink_rate=-0.5,
@@ -183,7 +179,6 @@ EMOTIONS: Final[Mapping[str, Emotion]] = MappingProxyType(
             yaw_deg=7.0,
             roll_deg=-4.0,
             mouth_opening=-0.05,
-            rest_gap_m=0.003,
             expressiveness=-0.1,
             head_tempo=-0.1,
             blink_rate=0.1,

@@ -43,14 +43,11 @@ REST = np.zeros(len(ARKIT_NAMES), np.float32)
 
 
 def step(
-    controller: EmotionController,
-    weights: npt.NDArray[np.float32],
-    index: int = 0,
-    speaking: bool = True,
+    controller: EmotionController, weights: npt.NDArray[np.float32], index: int = 0
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """One frame: weights (52,) and rotation (3,)."""
     pose = FramePose(weights.copy(), np.zeros(3, np.float32))
-    context = FrameContext(index, RATE, 0, speaking, np.zeros(640, np.float32), Modulation())
+    context = FrameContext(index, RATE, 0, True, np.zeros(640, np.float32), Modulation())
     controller.step(context, pose)
     return pose.weights, pose.rotation
 
@@ -102,21 +99,8 @@ def test_touching_lips_touch_and_parted_lips_stay_parted_at_full_strength(name: 
             assert min(expected, before) - 1e-5 <= after <= max(expected, before) + 1e-5
     assert touched > 100
     assert abs(float(rig.lip_gap(step(controller, REST)[0]))) <= 1e-6
-    assert float(rig.lip_gap(controller.mouth_at_rest)) == pytest.approx(EMOTIONS[name].rest_gap_m, abs=1e-6)
+    assert abs(float(rig.lip_gap(controller.mouth_at_rest))) <= 1e-6
     assert not controller.mouth_at_rest[~MOUTH_MASK].any()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_lips_that_an_emotion_parts_in_silence_touch_before_a_voice_sounds(name: str) -> None:
-    controller, rig = EmotionController(), default_rig()
-    controller.express(Express(name))
-    gaps = []
-    for n in range(60):
-        is_voice_ahead = n >= 50  # by the look-ahead of two frames
-        gaps.append(float(rig.lip_gap(step(controller, REST, n, speaking=is_voice_ahead)[0])))
-    assert max(gaps[:10]) <= 1e-6 and max(gaps[51:]) <= 1e-6
-    assert gaps[49] == pytest.approx(EMOTIONS[name].rest_gap_m, abs=1e-6)
-    assert np.abs(np.diff(gaps[:50])).max() < 0.003  # no jump
 
 
 def emotion_scalar(name: str) -> float:
