@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import numpy as np
@@ -356,7 +356,7 @@ def _solve_video(job: _SolveJob) -> list[Index]:
     entries = []
     for k, span in enumerate(spans):
         clip_face = resample_face(face, span)
-        lips = measure_lips(clip_face.points, neutral)
+        lips: dict[str, Any] = measure_lips(clip_face.points, neutral)
         clip = Clip(
             extract_audio(pcm, span),
             solve_weights(clip_face, neutral, basis),
