@@ -344,7 +344,7 @@ def from_values(values: Mapping[str, Any]) -> TalkerParameters:
     for name in names:
         if name not in PARAMETERS:
             near = difflib.get_close_matches(str(name)[:_MAX_NAME_CHARS], PARAMETERS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(PARAMETERS)}"
+            hint = f"did you mean {near[0]}?" if near else "config/talker.yaml lists them all"
             shown = shorten(name) if isinstance(name, str) else describe(name)
             raise TalkerError(f"{shown} is not a parameter of the talker: {hint}")
     return TalkerParameters(**values)

@@ -70,6 +70,7 @@ CASES: dict[str, Case] = {
     "animate --out (npz)": Case("animate voice.wav --device cpu", ".npz", 5_000),
     "animate --out (mp4)": Case("animate voice.wav --device cpu", ".mp4", 5_000),
     "animate --out (png)": Case("animate voice.wav --device cpu", ".png", 20_000),
+    "face build --out": Case("face build maya", ".glb"),
     "face export --out": Case("face export", ".glb", 100_000),
     "pictures --out": Case("pictures", "folder", 5_000),
     "demo --out-dir": Case("demo", "folder"),
