@@ -71,8 +71,8 @@ def test_a_session_that_watches_goes_on_watching_when_it_gets_a_command() -> Non
         speaker.send(type="share", session="stage")
         speaker.send(type="rest", epoch=1)
         client.send(type="watch", epoch=1, session="stage")
-        for command in (*COMMANDS, {"type": "set", "liveliness": 0.5}):
-            client.send(**command)
+        for message in (*COMMANDS, {"type": "set", "liveliness": 0.5}):
+            client.send(**message)
         count = len(client.frames)
         assert client.wait_until(lambda: len(client.frames) > count + 25)
 
@@ -102,8 +102,8 @@ def test_a_vertex_model_offers_no_conversation_and_says_so() -> None:
     with running_server(tiny_vertex_talker(1)) as server, WebClient(server) as client:
         assert client.wait_for_text("hello")["gestures"] == []
         client.send(type="rest", epoch=1)
-        for number, command in enumerate(COMMANDS):
-            client.send(**command)
+        for number, message in enumerate(COMMANDS):
+            client.send(**message)
             assert client.wait_until(
                 lambda count=number: sum(text["type"] == "error" for text in client.texts) > count
             )
