@@ -256,8 +256,10 @@ def test_a_face_looks_smiles_and_nods_and_looks_again_when_the_server_has_restar
     shown = f"{last}[{left}] > 0.2 && {last}[{smile}] > 0.2"
     with static_server(folder) as origin, opened(browser, origin) as page:
         with running_server(talker, origins=[origin]) as server:
+            page.run(  # before the face is there, which may be ready at once
+                "document.addEventListener('ready', ({ detail }) => window.offered = detail, true)"
+            )
             add_face(page, src=server.origin, muted="")
-            page.run(f"{FACE}.addEventListener('ready', ({{ detail }}) => window.offered = detail)")
             page.wait("offered.gestures.includes('nod') && offered.emotions.includes('happy')")
             page.run(f"({FACE}.lookAt([1, 1, 0]), {FACE}.express('happy', {{ strength: 1 }}))")
             page.wait(shown)
