@@ -267,7 +267,8 @@ def test_a_face_looks_smiles_and_nods_and_looks_again_when_the_server_has_restar
         page.run("record.frames.length = 0")
         context = WebContext(talker, warn=lambda message: None)
         with Server(context, port=server.port, origins=[origin]).background():
-            page.wait(shown, 30)
+            page.wait(f"{FACE}.state !== 'connecting'", 30)
+            page.wait(shown)
             page.run(f"({FACE}.gesture('bow'), {FACE}.lookAt(null), {FACE}.express(null))")
             page.wait(f"{last}[{left}] < 0.1 && {last}[{smile}] < 0.1")
             page.wait("record.errors.join().includes('unknown gesture')")
