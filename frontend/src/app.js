@@ -35,7 +35,6 @@ export class App extends Player {
       { url, workletUrl: '/delay-line-worklet.js' },
     );
     this.onRecording = callbacks.onRecording;
-    this.isSample = false; // whether the file is the sample
     /** @type {Recorder | null} */
     this.recorder = null;
     /** @type {import('./plots.js').Plots | null} */

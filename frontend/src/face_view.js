@@ -132,6 +132,12 @@ export class FaceView {
     this.#applyBackground();
   }
 
+  /** @param {boolean} light whether the studio is light */
+  setStudio(light) {
+    this.scene.setStudio(light);
+    this.setBackground(this.background);
+  }
+
   #applyBackground() {
     const { scene, renderer } = this.scene;
     renderer.setClearAlpha(this.background === 'transparent' ? 0 : 1);

@@ -4,10 +4,11 @@
 import { App } from './app.js';
 import { ConversationPanel } from './conversation_panel.js';
 import { FaceView } from './face_view.js';
+import { LevelMeter } from './level_meter.js';
 import { Panel } from './panel.js';
 import { Plots } from './plots.js';
-import { isFaceFrame } from './timeline.js';
 import { MAX_RECORDING_SECONDS } from './recorder.js';
+import { isFaceFrame } from './timeline.js';
 import { StatsView } from './stats_view.js';
 
 const MAX_FILE_BYTES = 96e6;
@@ -33,6 +34,10 @@ const input = (id) => /** @type {HTMLInputElement} */ (element(id));
 const select = (id) => /** @type {HTMLSelectElement} */ (element(id));
 /** @param {string} id */
 const canvas = (id) => /** @type {HTMLCanvasElement} */ (element(id));
+/** @param {string} id */
+const details = (id) => /** @type {HTMLDetailsElement} */ (element(id));
+
+const GROUPS = ['conversation', 'advanced', 'diagnostics'];
 
 /** The page after its start. */
 class Page {
@@ -40,6 +45,7 @@ class Page {
   constructor(view) {
     this.view = view;
     this.stats = new StatsView(element('stats'));
+    this.level = new LevelMeter(element('level'));
     this.panel = new Panel(element('controls'), (changes) =>
       this.app.connection.sendText({ type: 'set', ...changes }),
     );
@@ -56,7 +62,10 @@ class Page {
         onHello: (info) => this.#onHello(info),
         showStatus: (message, isError) => showStatus(message, isError, this.app.connected),
         onChange: () => this.update(),
-        onAudio: (samples, time, sampleRate) => this.plots?.addSamples(samples, time, sampleRate),
+        onAudio: (samples, time, sampleRate) => {
+          this.level.addSamples(samples);
+          this.plots?.addSamples(samples, time, sampleRate);
+        },
         onFrame: (frame) => {
           if (isFaceFrame(frame)) this.plots?.addLipGap(frame.time, view.lipGap(frame.weights));
         },
@@ -67,7 +76,7 @@ class Page {
     );
     this.app.controlValues = () => this.panel.values;
     this.conversation = new ConversationPanel(
-      /** @type {HTMLDetailsElement} */ (element('conversation')),
+      details('conversation'),
       this.app,
       (emotion) => this.panel.set('emotion', emotion),
       (x, y) => view.scene.gazeTarget(x, y),
@@ -91,6 +100,7 @@ class Page {
     const { app, view } = this;
     const { timeline, audio } = app;
     view.draw(now, timeline, timeline !== null && timeline.clock === audio.clock);
+    this.level.draw(now);
     if (this.plots && now - this.plotsDrawnAt > PLOT_INTERVAL_MS) {
       this.plotsDrawnAt = now;
       this.plots.draw(timeline ? timeline.clock.playbackTime(now) : 0, view.pose.weights);
@@ -107,20 +117,35 @@ class Page {
 
   /** Show the state of the application on its buttons. */
   update() {
-    const { source, audio, recorder, connected, serverInfo, isSample } = this.app;
-    const pressed = source === 'file' && isSample ? 'sample' : source;
-    for (const name of ['microphone', 'watch', 'file', 'sample']) setPressed(name, pressed === name);
+    const { source, audio, recorder, connected, serverInfo, isOpening, partnerAudio } = this.app;
+    const { classList } = document.body;
+    const isActive = source !== null && !isOpening;
+    if (isActive !== classList.contains('active')) {
+      classList.toggle('active', isActive);
+      if (isActive) this.app.lookAt(null); // the pointer is where the button was
+      this.#showOptions(isActive && GROUPS.some((id) => details(id).open));
+    }
+    classList.toggle('opening', isOpening);
+    button('speak').textContent = isOpening ? 'Cancel' : isActive ? 'Stop' : 'Speak';
+    for (const id of ['speak', 'sample', 'file', 'avatar']) button(id).disabled = !serverInfo;
     const connection = element('connection');
     connection.classList.toggle('on', connected);
     connection.title = connected ? 'connected' : 'not connected';
     connection.setAttribute('aria-label', connection.title);
-    button('watch').disabled = !serverInfo?.watch;
-    setPressed('record', recorder !== null);
-    button('record').textContent = recorder ? 'Stop' : 'Record';
-    button('interrupt').disabled = source === 'watch';
+    button('watch').hidden = !serverInfo?.watch;
+    button('record').setAttribute('aria-pressed', String(recorder !== null));
+    button('record').textContent = recorder ? 'Stop recording' : 'Record';
+    button('interrupt').hidden = source === 'watch' || source === 'file';
     button('sound').setAttribute('aria-pressed', String(source !== null && !audio.muted));
-    button('sound').disabled = !audio.graph;
+    button('sound').hidden = !audio.graph;
+    if (partnerAudio) partnerAudio.onInput = (samples) => this.level.addSamples(samples);
     this.conversation.update();
+  }
+
+  /** @param {boolean} shown whether the options are shown beside a source that plays */
+  #showOptions(shown) {
+    document.body.classList.toggle('options', shown);
+    button('options').setAttribute('aria-expanded', String(shown));
   }
 
   /** @param {import('./player.js').ServerInfo} info */
@@ -128,9 +153,8 @@ class Page {
     this.plots ||= this.app.plots = new Plots(canvas('curves'), element('bars'), info.names);
     this.panel.build(info.controls);
     this.conversation.build(info);
-    element('model').textContent = `${info.model} · ${info.device}`;
     element('facts').textContent =
-      `${info.frame_rate} frames/s, look-ahead ${Math.round(1000 * info.lookahead)} ms; version ` +
+      `Model ${info.model} on ${info.device}: ${info.frame_rate} frames/s, look-ahead ${Math.round(1000 * info.lookahead)} ms; version ` +
       `${info.version}. Files that you open or record stay in this browser; only audio and texts to say are sent, to this server.`;
     showFaceOptions(this.view);
     this.update();
@@ -138,18 +162,11 @@ class Page {
 
   #connectButtons() {
     const { app, view } = this;
-    /** @type {(name: string, start: () => void) => void} */
-    const toggle = (name, start) => {
-      button(name).onclick = () => (button(name).classList.contains('on') ? app.stop() : start());
-    };
-    toggle('microphone', () => app.startMicrophone());
-    toggle('watch', () => app.startWatching());
-    toggle('file', () => input('pick-audio').click());
-    toggle('sample', async () => {
-      const bytes = await (await fetch('/voice.flac')).arrayBuffer();
-      app.isSample = true;
-      await app.playFile(bytes, 'the sample');
-    });
+    button('speak').onclick = () => (app.source || app.isOpening ? app.stop() : app.startMicrophone());
+    button('watch').onclick = () => app.startWatching();
+    button('file').onclick = () => input('pick-audio').click();
+    button('sample').onclick = async () => app.playFile(await (await fetch('/voice.flac')).arrayBuffer(), 'the sample');
+    button('options').onclick = () => this.#showOptions(!document.body.classList.contains('options'));
     button('interrupt').onclick = () => app.interrupt();
     button('sound').onclick = () => {
       app.audio.setMuted(!app.audio.muted);
@@ -205,7 +222,6 @@ class Page {
         showStatus(/** @type {Error} */ (error).message, true);
       }
     } else {
-      app.isSample = false;
       await app.playFile(await file.arrayBuffer(), name);
     }
   }
@@ -228,15 +244,6 @@ function showStatus(message, isError = false, isTransient = true) {
   if (isError && isTransient) statusTimer = setTimeout(() => showStatus(''), ERROR_DISPLAY_MS);
 }
 
-/**
- * @param {string} name of a button
- * @param {boolean} pressed
- */
-function setPressed(name, pressed) {
-  button(name).classList.toggle('on', pressed);
-  button(name).setAttribute('aria-pressed', String(pressed));
-}
-
 /** @param {FaceView} view */
 function showFaceOptions({ faces, shownFace, detail }) {
   /** @type {[string, string | undefined][]} */
@@ -248,6 +255,7 @@ function showFaceOptions({ faces, shownFace, detail }) {
   select('face-choice').replaceChildren(
     ...options.flatMap(([name, label]) => (label ? [new Option(label, name, false, name === shownFace)] : [])),
   );
+  select('face-choice').disabled = false;
   select('detail').value = detail.choice;
 }
 
@@ -270,6 +278,10 @@ function showDownloads(files) {
 try {
   const detail = new URLSearchParams(location.search).get('detail') || 'auto';
   const view = new FaceView(canvas('face'), detail, () => showFaceOptions(view));
+  const light = matchMedia('(prefers-color-scheme: light)');
+  const showStudio = () => view.setStudio(light.matches);
+  light.addEventListener('change', showStudio);
+  if (light.matches) showStudio();
   await view.load();
   const page = new Page(view);
   requestAnimationFrame((now) => page.draw(now));

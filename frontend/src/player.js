@@ -447,6 +447,7 @@ export class Player {
     if (!this.serverInfo || !this.connected) return new Error('the server is not connected: wait until it is');
     if (this.#opening) return new Error('another source is being opened: wait for its end');
     this.#opening = true;
+    this.callbacks.onChange();
     const stopCount = this.#stopCount;
     try {
       await this.beforeSourceEnds();

@@ -6,8 +6,6 @@ const ENVELOPE_RATE = 100; // points/s
 const MAX_ENVELOPE_POINTS = 1200;
 const MAX_LIP_POINTS = 600;
 const MAX_LIP_GAP = 20; // mm, the height of the plot
-const ENVELOPE_COLOR = '#7d8794';
-const LIP_COLOR = '#e8a27c';
 
 /** @type {[label: string, shapes: string[]][]} */
 const BARS = [
@@ -88,6 +86,9 @@ export class Plots {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
     }
+    const style = getComputedStyle(canvas);
+    context.fillStyle = style.getPropertyValue('--wave');
+    context.strokeStyle = style.getPropertyValue('--accent');
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
     this.#drawEnvelope(context, width, height, playbackTime);
@@ -107,7 +108,6 @@ export class Plots {
   #drawEnvelope(context, width, height, playbackTime) {
     const middle = 0.42 * height;
     const barWidth = Math.max(1, width / PLOT_SECONDS / ENVELOPE_RATE - 0.3);
-    context.fillStyle = ENVELOPE_COLOR;
     for (const [time, peak] of this.envelope) {
       if (time < playbackTime - PLOT_SECONDS || time > playbackTime) continue;
       const half = Math.max(0.5, Math.min(1, 1.6 * peak) * 0.4 * height);
@@ -122,7 +122,6 @@ export class Plots {
    * @param {number} playbackTime
    */
   #drawLipGaps(context, width, height, playbackTime) {
-    context.strokeStyle = LIP_COLOR;
     context.lineWidth = 1.6;
     context.lineJoin = 'round';
     context.beginPath();

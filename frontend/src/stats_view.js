@@ -7,32 +7,32 @@ const MAX_AV_OFFSET_MS = 40;
 /** @type {Record<string, [label: string, tooltip: string]>} */
 const TILES = {
   latency: [
-    'audio-to-display latency',
+    'end-to-end latency',
     "from the capture of the middle of a frame's audio to its display; median and 95th percentile of 10 s",
   ],
   offset: [
     'A/V offset',
     'playback time of the audio minus time of the image: now, and the worst since the first second',
   ],
-  model: ['model', 'for one step of all voices; median of 10 s'],
+  images: ['FPS', 'images that the browser draws per second'],
   dropped: ['dropped frames', 'by the server, under way and here'],
-  images: ['images per second', 'that the browser draws'],
+  inference: ['inference time', 'of one step of all voices; median of 10 s'],
   delay: ['audio delay', 'as long as the frames need'],
 };
 
 export class StatsView {
-  /** @param {HTMLElement} root element for the tiles */
+  /** @param {HTMLElement} root list for the tiles */
   constructor(root) {
     /** @type {Record<string, {tile: HTMLElement, value: HTMLElement}>} */
     this.tiles = {};
     for (const [name, [label, tooltip]] of Object.entries(TILES)) {
       const tile = document.createElement('div');
-      const value = document.createElement('strong');
-      const text = document.createElement('span');
+      const value = document.createElement('dd');
+      const text = document.createElement('dt');
       tile.title = tooltip;
       tile.id = `stat-${name}`;
       text.textContent = label;
-      tile.append(value, text);
+      tile.append(text, value);
       root.append(tile);
       this.tiles[name] = { tile, value };
     }
@@ -59,7 +59,7 @@ export class StatsView {
       offset ? `${formatInteger(offset[1])} / ${formatInteger(metrics.worstAvOffset)} ms` : '–',
       Math.abs(metrics.worstAvOffset) > MAX_AV_OFFSET_MS,
     );
-    this.#set('model', formatMs(quantile(metrics.modelTime, 0.5), 1));
+    this.#set('inference', formatMs(quantile(metrics.modelTime, 0.5), 1));
     this.#set('dropped', String(dropped));
     this.#set('images', metrics.imageRate.toFixed(0));
     this.#set('delay', audio.clock ? formatMs((1000 * audio.clock.delay) / audio.sampleRate) : '–');

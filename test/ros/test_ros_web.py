@@ -19,7 +19,7 @@ from support.ros_graph import VARIANT, Graph, own_domain, voice, wait_for
 
 DOMAIN = own_domain()
 TALKER = str(Path(get_package_prefix("streamingtalker_ros")) / "lib" / "streamingtalker_ros" / "talker")
-SIZE = (480, 667)
+SIZE = (480, 480)
 
 
 @pytest.fixture

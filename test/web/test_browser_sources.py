@@ -29,7 +29,7 @@ from support.scheduler_harness import small_talker, voice
 from support.web_client import WebClient, running_server
 from tools.browser import chromium
 
-WINDOW = (480, 667)
+WINDOW = (480, 480)
 
 
 @pytest.fixture(scope="module")

@@ -201,7 +201,7 @@ def test_the_face_nods_to_the_microphone_without_moving_its_lips(page: Page) -> 
     frames = logged(page)
     assert max(frame["weights"][INDEX["jawOpen"]] for frame in frames) == 0.0
     assert np.ptp(pitches(page)) > 3.5
-    page.click("#microphone")  # the face repeats it instead
+    page.click("#speak")  # the face repeats it instead
     page.wait("app.source === 'microphone' && app.partnerAudio === null")
     page.click("#listen")
     page.wait("app.source === null && app.partnerAudio")

@@ -29,7 +29,7 @@ from streamingtalker_ros.web.app import SAMPLE_AUDIO
 from tools.browser.chromium import Chromium
 from tools.browser.server_process import server_process
 
-WINDOW = (480, 667)  # pixels; the canvas is 480 x 360
+WINDOW = (480, 480)  # pixels; while a source plays, the canvas is about 480 x 360
 MAX_MEDIAN_MS, MAX_HIGH_MS = 120.0, 200.0  # median and 95 %, beyond the look-ahead
 WARM_UP_S = 5.0
 _READ_STATE = """(() => { const { serverInfo, audio, view: { metrics, scene: { canvas } } } = app;
@@ -69,7 +69,7 @@ def measure(seconds: float, detail: str) -> tuple[dict[str, Any], dict[str, Any]
         with server_process() as (address, _), Chromium(microphone=wav, size=WINDOW) as browser:
             page = browser.open(f"{address}?detail={detail}", WINDOW)
             page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
-            page.click("#microphone")
+            page.click("#speak")
             page.wait("app.source === 'microphone' && app.view.metrics.latency.length > 5", 60)
             time.sleep(WARM_UP_S)
             page.run("app.view.metrics.log = {images: [], frames: []}, 1")

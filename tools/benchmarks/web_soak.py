@@ -27,7 +27,7 @@ from streamingtalker_ros.web.app import SAMPLE_AUDIO
 from tools.browser.chromium import Chromium
 from tools.browser.server_process import resident_bytes, server_process
 
-WINDOW = (480, 667)  # pixels
+WINDOW = (480, 480)  # pixels
 MAX_AV_OFFSET_MS, MAX_GROWTH = 40.0, 0.05
 SETTLE_S = 60.0  # after which memory is flat
 POLL_S = 1.0

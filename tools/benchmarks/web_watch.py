@@ -26,7 +26,7 @@ from streamingtalker_ros.errors import TalkerError, require
 from tools.browser.chromium import Chromium
 from tools.browser.server_process import server_process
 
-WINDOW = (480, 667)  # pixels
+WINDOW = (480, 480)  # pixels
 MOUTH = (slice(200, 300), slice(170, 300))  # rows and columns of the canvas
 MIN_FRAME_RATE = 24
 MIN_JAW_RANGE = 0.1

@@ -7,7 +7,7 @@ raised:
     with Chromium(microphone="voice.wav") as browser:
         page = browser.open("http://127.0.0.1:8080/")
         page.wait("app.serverInfo")
-        page.click("#microphone")
+        page.click("#speak")
 """
 
 from __future__ import annotations
@@ -308,9 +308,10 @@ class Page:
         return value
 
     def click(self, selector: str) -> None:
-        """Click the centre of an element with the mouse."""
+        """Click the centre of an element with the mouse, with the <details> around it open."""
         x, y = self.run(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            " for (let d = e; (d = d.parentElement?.closest('details')); ) d.open = true;"
             " e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
             " return [b.x + b.width / 2, b.y + b.height / 2]; })()"
         )

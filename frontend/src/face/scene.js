@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scene of the face: a dark neutral studio with key, fill and rim lights, soft shadows and an orbiting camera.
+// Scene of the face: a neutral studio with key, fill and rim lights, soft shadows and an orbiting camera.
 import {
   ACESFilmicToneMapping,
   CanvasTexture,
@@ -22,7 +22,9 @@ import { OrbitControls } from 'three/examples/jsm/controls/OrbitControls.js';
 const FIELD_OF_VIEW = 20; // degrees, vertical
 const KEY_ROTATION = 0.12; // radians per key press, continued by damping
 const KEY_ZOOM = 1.1; // factor per key press
-const PLAIN_BACKGROUND = 0x24272b;
+/** Colours of the wall: [behind the head, between, at the edge, of a plain one]. */
+const DARK_STUDIO = ['#4a4e55', '#2f3238', '#15171a', '#24272b'];
+const LIGHT_STUDIO = ['#f6f4f0', '#e6e2dc', '#c9c4bc', '#dedad4'];
 const USUAL_HEIGHT = 0.25; // of a head, m
 const GAZE_DISTANCE = 0.3; // m in front of the eyes, at which the face looks at the pointer
 const SHADOW_MAP_SIZE = 1024;
@@ -66,25 +68,29 @@ export class FaceScene {
     this.renderer.toneMappingExposure = 0.94;
     this.renderer.shadowMap.type = PCFShadowMap;
     this.scene = new Scene();
-    this.backdrop = makeBackdrop();
-    this.plainBackground = new Color(PLAIN_BACKGROUND);
+    this.backdrop = makeBackdrop(DARK_STUDIO);
+    this.plainBackground = new Color(DARK_STUDIO[3]);
     /** @type {import('three').Texture | null} */
     this.environment = null;
     this.pixelRatio = detail.pixelRatio;
     /** @type {Bounds} */
     this.target = { center: [0, 0, 0], size: [0.17, 0.25, 0.2] };
+    this.fittingDistance = 0; // of the camera, at which the face fills the image
     this.camera = new PerspectiveCamera(FIELD_OF_VIEW, 1, 0.02, 20);
     this.controls = new OrbitControls(this.camera, canvas);
     Object.assign(this.controls, {
-      enableDamping: true,
+      enableDamping: !matchMedia('(prefers-reduced-motion: reduce)').matches,
       dampingFactor: 0.08,
       enablePan: false,
+      enableZoom: false, // but with Ctrl, as below
       rotateSpeed: 0.6,
       minPolarAngle: 0.75,
       maxPolarAngle: 2.1,
       minAzimuthAngle: -1.9,
       maxAzimuthAngle: 1.9,
     });
+    canvas.style.touchAction = 'pan-y pinch-zoom'; // a finger that moves up or down scrolls the page, as the wheel does
+    canvas.addEventListener('wheel', ({ ctrlKey }) => (this.controls.enableZoom = ctrlKey), { capture: true, passive: true });
     this.shadowLights = [KEY_LIGHT, TOP_LIGHT].map((spec) => this.#addLight(spec));
     this.rimLights = RIM_LIGHTS.map((spec) => this.#addLight(spec));
     this.lights = [...this.shadowLights, this.#addLight(FILL_LIGHT), ...this.rimLights];
@@ -135,6 +141,14 @@ export class FaceScene {
     this.#resize();
   }
 
+  /** @param {boolean} light whether the wall is light; takes effect with the next `setDetail` */
+  setStudio(light) {
+    const colors = light ? LIGHT_STUDIO : DARK_STUDIO;
+    this.backdrop.dispose();
+    this.backdrop = makeBackdrop(colors);
+    this.plainBackground = new Color(colors[3]);
+  }
+
   /**
    * Point camera and lights at a face.
    * @param {Bounds} bounds
@@ -165,6 +179,14 @@ export class FaceScene {
 
   /** Move the camera back to the front of the face. */
   recenter() {
+    this.#placeCamera(new Vector3(0.1, 0.03, 1).normalize(), 1);
+  }
+
+  /**
+   * @param {Vector3} direction from the face, of length 1
+   * @param {number} zoom distance as a multiple of that at which the face fills the image
+   */
+  #placeCamera(direction, zoom) {
     const { center, size } = this.target;
     const { controls, camera } = this;
     const { enableDamping } = controls;
@@ -174,8 +196,8 @@ export class FaceScene {
     const halfHeight = 0.6 * Math.max(size[1], (1.12 * size[0]) / (camera.aspect || 1));
     const distance = halfHeight / Math.tan(((FIELD_OF_VIEW / 2) * Math.PI) / 180) + size[2] / 2;
     controls.target.set(...center);
-    const direction = new Vector3(0.1, 0.03, 1).normalize();
-    camera.position.copy(controls.target).addScaledVector(direction, distance);
+    this.fittingDistance = distance;
+    camera.position.copy(controls.target).addScaledVector(direction, zoom * distance);
     camera.near = distance / 20;
     camera.far = distance * 6;
     camera.updateProjectionMatrix();
@@ -260,20 +282,25 @@ export class FaceScene {
     this.renderer.setSize(width, height, false);
     this.camera.aspect = width / height;
     this.camera.updateProjectionMatrix();
-    if (Math.abs(previousAspect - this.camera.aspect) > 0.01) this.recenter();
+    if (Math.abs(previousAspect - this.camera.aspect) < 0.01) return;
+    const offset = this.camera.position.clone().sub(this.controls.target);
+    if (this.fittingDistance) this.#placeCamera(offset.clone().normalize(), offset.length() / this.fittingDistance);
   }
 }
 
-/** A grey wall, lighter behind the head. */
-function makeBackdrop() {
+/**
+ * A wall, lighter behind the head.
+ * @param {string[]} colors
+ */
+function makeBackdrop([middle, between, edge]) {
   const canvas = document.createElement('canvas');
   canvas.width = canvas.height = 256;
   const context = canvas.getContext('2d');
   if (context) {
     const gradient = context.createRadialGradient(128, 112, 10, 128, 128, 190);
-    gradient.addColorStop(0, '#4a4e55');
-    gradient.addColorStop(0.45, '#2f3238');
-    gradient.addColorStop(1, '#15171a');
+    gradient.addColorStop(0, middle);
+    gradient.addColorStop(0.45, between);
+    gradient.addColorStop(1, edge);
     context.fillStyle = gradient;
     context.fillRect(0, 0, 256, 256);
   }
