@@ -10,7 +10,7 @@ left, z up.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rotation import rotation_matrix
+from streamingtalker_ros.face.surface_material import MaterialRange
 
 DEFAULT_COLOR = (0.85, 0.68, 0.58)  # sRGB, of faces that come without colours
 _MAX_FIGURE_HEAD = 0.45  # height of the head of a whole figure, as a fraction of the figure's
@@ -38,6 +39,11 @@ class Rig:
         colors: (V, 3) float32, sRGB, 0..1.
         pivot: (3,) float32, metres, the point about which the head rotates.
         follow: (V,) float32, the fraction of the head's rotation that a vertex takes; None: all of it.
+        normals: (V, 3) float32, unit vectors for the light on vertices that no shape moves, such as hair's;
+            NaN or None stand for those of the triangles.
+        uv: (V, 2) float32, texture coordinates with v downwards, as in glTF; None without textures.
+        materials: Textured materials of ranges of vertices; `colors` apply elsewhere, and in renderers that
+            draw no textures.
 
     Raises:
         TalkerError: If the deltas do not fit the names and the vertices.
@@ -53,6 +59,9 @@ class Rig:
     colors: npt.NDArray[np.float32]
     pivot: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(3, np.float32))
     follow: npt.NDArray[np.float32] | None = None
+    normals: npt.NDArray[np.float32] | None = None
+    uv: npt.NDArray[np.float32] | None = None
+    materials: Sequence[MaterialRange] = ()
 
     def __post_init__(self) -> None:
         expected = (len(self.shape_names), len(self.vertices), 3)

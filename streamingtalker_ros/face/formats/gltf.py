@@ -17,10 +17,12 @@ import numpy.typing as npt
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.formats.gltf_document import GltfDocument
+from streamingtalker_ros.face.formats.gltf_materials import read_material, sample_colors
 from streamingtalker_ros.face.formats.gltf_scene import GltfScene, MeshInstance
 from streamingtalker_ros.face.formats.gltf_targets import TargetDrivers, find_target_drivers, target_names
 from streamingtalker_ros.face.formats.imported_mesh import ImportedMesh
 from streamingtalker_ros.face.rig import DEFAULT_COLOR
+from streamingtalker_ros.face.surface_material import MaterialRange
 
 _TRIANGLES = 4  # the drawing mode
 _DEFAULT_BASE_COLOR = (0.7, 0.45, 0.34, 1.0)  # linear, of materials that set none
@@ -88,6 +90,8 @@ class _Reader:
         self._faces: list[npt.NDArray[np.int64]] = []
         self._vertex_colors: list[npt.NDArray[np.floating]] = []
         self._head_weights: list[npt.NDArray[np.float32]] = []
+        self._uvs: list[npt.NDArray[np.float32]] = []
+        self._materials: list[MaterialRange] = []
         self._follows: list[npt.NDArray[np.float32] | None] = []
         self._targets: list[tuple[dict[str, float], int, npt.NDArray[np.float32]]] = []
         self._drivers: TargetDrivers = find_target_drivers(self._document.tree)
@@ -144,11 +148,25 @@ class _Reader:
             self._drivers.shapes,
             self._drivers.unused,
             parts,
-            rigs[0] if len(rigs) == 1 and isinstance(rigs[0], dict) else {},
+            self._find_rig_extras(rigs),
             self._follows[0] if len(self._follows) == 1 else None,
             None if scene.head_position is None else np.concatenate(self._head_weights),
             scene.head_position,
+            np.concatenate(self._uvs) if any(item.material.base_color for item in self._materials) else None,
+            tuple(self._materials),
         )
+
+    def _find_rig_extras(self, rigs: list[Any]) -> dict[str, Any]:
+        """`extras.rig` of the only mesh that has it, where it speaks of all vertices of the file."""
+        found = [extras for extras in rigs if isinstance(extras, dict)]
+        if len(found) != 1:
+            return {}
+        parts = found[0].get("parts")
+        covers_all = isinstance(parts, dict) and [0, self._count] == [
+            min((part[0] for part in parts.values()), default=0),
+            max((part[1] for part in parts.values()), default=0),
+        ]
+        return found[0] if len(rigs) == 1 or covers_all else {}
 
     def _read_primitive(self, instance: MeshInstance, primitive: dict[str, Any]) -> None:
         attributes = primitive["attributes"]
@@ -161,6 +179,7 @@ class _Reader:
         self._vertices.append(_transform(points, matrices).astype(np.float32))
         self._faces.append(self._triangles(instance.name, primitive, matrices, len(points)) + self._count)
         self._vertex_colors.append(self._colors(primitive, len(points)))
+        self._read_material(primitive, len(points))
         self._head_weights.append(head_weights)
         follow = None
         if "_HEAD_FOLLOW" in attributes:
@@ -245,6 +264,21 @@ class _Reader:
                         f"{self._path}: target {label[:80]} is not finite or beyond 1000 km: export it again"
                     )
                 self._targets.append((factors, self._count, delta.astype(np.float32)))
+
+    def _read_material(self, primitive: dict[str, Any], count: int) -> None:
+        """Collect texture coordinates, and the material where it has a texture of colours."""
+        uv = np.zeros((count, 2), np.float32)
+        accessor = primitive["attributes"].get("TEXCOORD_0")
+        material = read_material(self._document, primitive.get("material"))
+        if accessor is not None and material is not None:
+            uv = np.asarray(self._document.accessor(accessor), np.float32)
+            if uv.shape != (count, 2) or not np.isfinite(uv).all():
+                raise TalkerError(f"{self._path} has damaged texture coordinates: export it again")
+            self._materials.append(MaterialRange(self._count, self._count + count, material))
+            colors = sample_colors(material, uv)
+            if colors is not None:
+                self._vertex_colors[-1] = colors
+        self._uvs.append(uv)
 
     def _colors(self, primitive: dict[str, Any], count: int) -> npt.NDArray[np.floating]:
         """(count, 3) sRGB: vertex colours times the material's, or the material's alone."""

@@ -121,6 +121,18 @@ class GltfDocument:
         spec = self.tree["accessors"][_as_index(number)]
         return "bufferView" in spec or "sparse" in spec
 
+    def view_bytes(self, number: int) -> bytes:
+        """The bytes of a buffer view that is not compressed, such as an image.
+
+        Args:
+            number: Index of the buffer view in the document, from 0.
+
+        Raises:
+            TalkerError: If its buffer is too short.
+        """
+        size = _as_size(self.tree["bufferViews"][_as_index(number)]["byteLength"])
+        return self._view(number, 0, np.dtype(np.uint8), size, 1).tobytes()
+
     def _take(self, size: int) -> None:
         self._array_bytes += size
         if self._array_bytes > max(_MIN_ARRAY_BYTES, _ARRAY_BYTES_PER_BYTE * self._read_bytes):

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.formats.shape_drivers import ShapeDrivers, find_drivers
+from streamingtalker_ros.face.surface_material import MaterialRange
 
 
 @dataclass
@@ -31,6 +32,8 @@ class ImportedMesh:
         head_weights: (V,) weights of the head's joints in a skeleton, NaN where it says nothing; None without
             one.
         head_position: (3,) position of the head's joint; None without a skeleton.
+        uv: (V, 2) texture coordinates; None without textures that can be drawn.
+        materials: Materials with textures, and their vertices.
     """
 
     vertices: npt.NDArray[np.float32]
@@ -45,3 +48,5 @@ class ImportedMesh:
     follow: npt.NDArray[np.float32] | None = None
     head_weights: npt.NDArray[np.float32] | None = None
     head_position: npt.NDArray[np.float64] | None = None
+    uv: npt.NDArray[np.float32] | None = None
+    materials: tuple[MaterialRange, ...] = ()

@@ -124,6 +124,8 @@ def _load(
         None,
         None,
     )
+    if pivot is not None and mesh.head_weights is not None:
+        follow = np.nan_to_num(mesh.head_weights, nan=1.0)
     if pivot is None:
         joint = mesh.head_position
         joint = None if joint is None else (y_up_to_ros(joint) * unit).astype(np.float32)
@@ -153,6 +155,8 @@ def _load(
         colors=np.asarray(mesh.colors, np.float32),
         pivot=pivot,
         follow=follow if mesh.follow is None else mesh.follow,
+        uv=mesh.uv,
+        materials=mesh.materials,
     )
     return rig, mesh
 

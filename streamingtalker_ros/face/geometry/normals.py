@@ -34,6 +34,22 @@ def index_corners(triangles: npt.NDArray[np.integer]) -> CornerIndex:
     return CornerIndex(order, starts, vertices)
 
 
+def weld_seams(vertices: npt.NDArray[np.floating], deltas: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+    """For each vertex, the first one that lies and moves as it does, such as its double at a texture seam.
+
+    Args:
+        vertices: (V, 3) at rest.
+        deltas: (S, V, 3) displacements of the shapes.
+
+    Returns:
+        (V,) vertices; normals that are computed with the triangles of these have no crease at seams.
+    """
+    motion = np.tensordot(np.sqrt(np.arange(2.0, 2.0 + len(deltas))), deltas, axes=1)
+    rows = np.ascontiguousarray(np.concatenate([vertices, motion], axis=1), np.float32).round(7)
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return first[inverse.ravel()]
+
+
 def vertex_normals(
     points: npt.NDArray[np.floating], triangles: npt.NDArray[np.integer], corners: CornerIndex
 ) -> npt.NDArray[np.floating]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Eyeballs with pupil, iris fibres, limbal ring and sclera, and their lashes. Metres; axes of `Rig`."""
+"""Eyeballs, the shadows of the lids on them, and lids that keep clear of them. Metres; axes of `Rig`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.default_head.mesh import smoothstep
 from streamingtalker_ros.face.eye_look import MAX_EYE_ANGLE_RAD
+from streamingtalker_ros.face.human_head.canvas import (
+    band_noise,
+    blur,
+    encode_jpeg,
+    encode_png,
+    normal_map,
+)
 from streamingtalker_ros.face.human_head.part import Part, grid_quads, triangulate
+from streamingtalker_ros.face.surface_material import SurfaceMaterial
 
 _NUM_SEGMENTS: Final = 72
 _IRIS_RADIUS_M: Final = 0.0060
@@ -18,8 +27,13 @@ _PUPIL: Final = 0.36  # of the iris
 _SCLERA: Final = np.array([0.84, 0.81, 0.78])
 _VEINED: Final = np.array([0.72, 0.56, 0.51])  # towards the corners
 _PUPIL_COLOR: Final = np.array([0.02, 0.02, 0.025])
-_BACK_DEG: Final = 115.0
-_HIGHLIGHT_M: Final = 0.0009
+_BACK_RAD: Final = np.radians(115.0)
+_TEXTURE_RADII: Final = 4.8  # radii of the iris from the middle to the border of the texture
+_TEXTURE_SIZE: Final = 1024
+_SHADOW_COLOR: Final = np.array([0.20, 0.09, 0.07])
+_SHADOW_LIFT_M: Final = 0.00012
+_SHADOWS: Final = {"upper": (0.0008, 0.0042, 0.62), "lower": (-0.0005, -0.0016, 0.30)}
+"""From the lid's edge up, from it down, metres; strength."""
 _LID_REACH_M: Final = 0.010  # from the eyeball, within which skin belongs to the lids
 _LID_CLEARANCE_M: Final = 0.0002
 _LID_WEIGHTS: Final = (1.0, 0.75, 0.5, 0.35, 1.0)  # at which a shape keeps clear
@@ -61,7 +75,11 @@ def clear_eyelids(
 
 
 def eyeball(
-    side: str, center: npt.NDArray[np.float64], radius: float, iris: npt.NDArray[np.float64], seed: int
+    side: str,
+    center: npt.NDArray[np.float64],
+    radius: float,
+    iris: npt.NDArray[np.float64],
+    material: SurfaceMaterial,
 ) -> Part:
     """An eyeball that looks straight ahead and turns with the look shapes of its side.
 
@@ -70,33 +88,30 @@ def eyeball(
         center: (3,).
         radius: Of the ball.
         iris: (3,) sRGB, mean colour of the iris.
-        seed: Seed of the iris' fibres.
+        material: See `eye_material`.
     """
     edge = np.arcsin(_IRIS_RADIUS_M / radius)
-    iris_rings = np.linspace(_PUPIL, 1.0, 10)
     rings = np.concatenate(
-        [
-            [0.0, 0.9 * _PUPIL * edge],
-            iris_rings * edge,
-            edge * np.array([1.07, 1.35, 1.8]),
-            np.linspace(2.3 * edge, np.radians(_BACK_DEG), 7),
-        ]
+        [np.linspace(0.0, edge, 7), edge * np.array([1.15, 1.4, 1.8]), np.linspace(2.3 * edge, _BACK_RAD, 7)]
     )
     turn = 2 * np.pi * np.arange(_NUM_SEGMENTS) / _NUM_SEGMENTS
     angle, around = np.meshgrid(rings, turn, indexing="ij")
     direction = np.stack(
         [np.cos(angle), np.sin(angle) * np.cos(around), np.sin(angle) * np.sin(around)], axis=-1
-    )
-    colors = _eye_colors(angle / edge, direction, iris, np.random.default_rng([seed, 2]))
-    offsets = radius * direction.reshape(-1, 3)
+    ).reshape(-1, 3)
+    place = angle / edge / _TEXTURE_RADII / 2.0
+    uv = 0.5 + np.stack([place * np.cos(around), -place * np.sin(around)], axis=-1).reshape(-1, 2)
+    offsets = radius * direction
     deltas = np.zeros((len(ARKIT_NAMES), len(offsets), 3))
     outward = 1.0 if side == "left" else -1.0
     label = side.capitalize()
     for name, yaw, pitch in (("Up", 0, 1), ("Down", 0, -1), ("Out", outward, 0), ("In", -outward, 0)):
         rotation = _look_rotation(yaw * MAX_EYE_ANGLE_RAD, pitch * MAX_EYE_ANGLE_RAD)
         deltas[INDEX[f"eyeLook{name}{label}"]] = offsets @ rotation.T - offsets
-    quads = grid_quads(len(rings), _NUM_SEGMENTS, closed=True)
-    return Part(f"eye_{side}", center + offsets, triangulate(quads), colors.reshape(-1, 3), deltas)
+    colors = np.where((angle < 0.99 * edge).reshape(-1, 1), 0.7 * iris, _SCLERA)
+    colors = np.where((angle < _PUPIL * edge).reshape(-1, 1), _PUPIL_COLOR, colors)
+    triangles = triangulate(grid_quads(len(rings), _NUM_SEGMENTS, closed=True))
+    return Part(f"eye_{side}", center + offsets, triangles, colors, deltas, uv, material)
 
 
 def _look_rotation(yaw: float, pitch: float) -> npt.NDArray[np.float64]:
@@ -105,41 +120,102 @@ def _look_rotation(yaw: float, pitch: float) -> npt.NDArray[np.float64]:
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.array([[u, 0, -d], [0, 1, 0], [d, 0, u]])
 
 
-def _eye_colors(
-    radius: npt.NDArray[np.float64],
-    direction: npt.NDArray[np.float64],
-    iris: npt.NDArray[np.float64],
-    random: np.random.Generator,
-) -> npt.NDArray[np.float64]:
-    """Colours (R, S, 3) at `radius` (R, S) in radii of the iris and `direction` (R, S, 3)."""
-    fibres = random.normal(0.0, 1.0, radius.shape[1])
-    fibres = (fibres + 0.6 * np.roll(fibres, 1)) * 0.09
-    fibre = 1.0 + fibres * (1.0 + 0.5 * np.sin(9.0 * radius + 3.0 * random.random(radius.shape[1])))
-    inner = np.clip((radius - _PUPIL) / 0.28, 0.0, 1.0)  # the lighter collar around the pupil
-    shade = np.interp(radius, [_PUPIL, 0.5, 0.75, 0.9, 1.0], [0.75, 1.25, 1.05, 0.7, 0.38]) * fibre
-    warm = np.array([1.25, 1.0, 0.72])
-    iris_color = iris * shade[..., None] * (inner[..., None] + (1.0 - inner[..., None]) * warm)
-    side = np.clip((np.abs(direction[..., 1]) - 0.5) / 0.45, 0.0, 1.0)[..., None]
-    white = _SCLERA * (1.0 - side) + _VEINED * side
-    blend = np.clip((radius - 1.0) / 0.07, 0.0, 1.0)[..., None]
-    color = iris_color * (1.0 - blend) + white * blend
-    return np.clip(np.where((radius < 0.99 * _PUPIL)[..., None], _PUPIL_COLOR, color), 0.0, 1.0)
-
-
-def highlight(side: str, center: npt.NDArray[np.float64], radius: float) -> Part:
-    """A small white disc on the cornea, towards the key light; it stays when the eyeball turns.
+def eye_material(iris: npt.NDArray[np.float64], seed: int) -> SurfaceMaterial:
+    """Pupil, iris with fibres, collarette and limbal ring, and a sclera with vessels, under a coat of tears.
 
     Args:
-        side: left or right.
+        iris: (3,) sRGB, mean colour of the iris.
+        seed: Seed of fibres and vessels.
+    """
+    random = np.random.default_rng([seed, 2])
+    size = _TEXTURE_SIZE
+    y, x = (np.mgrid[:size, :size] + 0.5) / size * 2.0 - 1.0
+    radius, turn = _TEXTURE_RADII * np.hypot(x, y), np.arctan2(y, x)
+    fibres = _fibres(turn, radius, random)
+    shade = np.interp(radius, [_PUPIL, 0.45, 0.62, 0.86, 0.95, 1.0], [0.55, 1.35, 1.15, 0.95, 0.45, 0.30])
+    collar = np.exp(-np.square((radius - 0.52 - 0.03 * np.sin(9.0 * turn + 1.0)) / 0.07))[..., None]
+    warm = iris * [1.45, 1.15, 0.72]
+    color = (iris + (warm - iris) * (0.75 * collar)) * (shade * (1.0 + 0.34 * fibres))[..., None]
+    white = _sclera(x, y, random)
+    color += (white - color) * _ramp(radius, 0.96, 1.10)[..., None]
+    color = color + (_PUPIL_COLOR - color) * (1.0 - _ramp(radius, _PUPIL - 0.03, _PUPIL + 0.03))[..., None]
+    bowl = 26.0 * np.square(np.minimum(radius, 1.0)) - 2.0 * fibres * (radius < 0.95) * (radius > _PUPIL)
+    height = blur(bowl.astype(np.float32), 1.2)
+    return SurfaceMaterial(
+        "eye", encode_jpeg(color), normal=encode_jpeg(normal_map(height)), roughness=0.45, clearcoat=1.0
+    )
+
+
+def _ramp(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
+    return np.asarray(smoothstep((values - low) / (high - low)))
+
+
+def _fibres(
+    turn: npt.NDArray[np.float64], radius: npt.NDArray[np.float64], random: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Brightness of the iris' fibres, of about unit deviation, at an angle and a radius."""
+    total = np.zeros_like(turn)
+    for frequency in (23, 41, 67, 97, 139):
+        bend = random.normal(0.0, 1.2) * radius + 0.5 * np.sin(3.0 * turn + random.uniform(0.0, 6.0))
+        total += np.sin(frequency * turn + bend * 2.0 + random.uniform(0.0, 6.0)) * random.uniform(0.6, 1.0)
+    return total / 1.6
+
+
+def _sclera(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], random: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Colour (rows, columns, 3) of the white of the eye: redder, with vessels, towards the corners."""
+    shape = (len(x), len(x))
+    side = np.clip(np.abs(x) * 1.25 - 0.25, 0.0, 1.0)
+    ridges = np.abs(band_noise(shape, (14.0, 50.0), random) + 0.5 * band_noise(shape, (8.0, 20.0), random))
+    vessels = np.clip(1.0 - ridges / 0.16, 0.0, 1.0) * side * 0.35
+    color = _SCLERA + (_VEINED - _SCLERA) * (0.45 * side)[..., None]
+    color = color * (1.0 - 0.10 * np.hypot(x, y)[..., None])
+    return color + ([0.70, 0.28, 0.25] - color) * vessels[..., None]
+
+
+def lid_shadow(
+    name: str,
+    lid: str,
+    edge: npt.NDArray[np.float64],
+    deltas: npt.NDArray[np.float64],
+    center: npt.NDArray[np.float64],
+    radius: float,
+) -> Part:
+    """The shadow of a lid on the eyeball, a strip that fades from the lid's edge and moves with it.
+
+    Args:
+        name: Name of the part.
+        lid: upper or lower.
+        edge: (C, 3) points of the lid's edge.
+        deltas: (52, C, 3) their displacements.
         center: (3,) of the eyeball.
         radius: Of the eyeball.
     """
-    axis = _look_rotation(np.radians(-13.0), np.radians(13.0)) @ np.array([1.0, 0.0, 0.0])
-    across = np.cross([0.0, 0.0, 1.0], axis)
-    across /= np.linalg.norm(across)
-    turn = 2 * np.pi * np.arange(10) / 10
-    ring = np.cos(turn)[:, None] * across + np.sin(turn)[:, None] * np.cross(axis, across)
-    points = center + (radius + 0.0003) * axis + np.concatenate([_HIGHLIGHT_M * ring, np.zeros((1, 3))])
-    count = np.arange(10)
-    triangles = np.column_stack([count, (count + 1) % 10, np.full(10, 10)])
-    return Part(f"glint_{side}", points, triangles, np.ones((11, 3)))
+    beyond, reach, darkness = _SHADOWS[lid]
+    lift = np.linspace(beyond, -reach, 4)[:, None, None] * [0.0, 0.0, 1.0]
+    offset = (edge + lift).reshape(-1, 3) - center
+    length = np.linalg.norm(offset, axis=1, keepdims=True)
+    vertices = center + offset * (radius + _SHADOW_LIFT_M) / length
+    moved = np.tile(deltas, (1, 4, 1))
+    clear_eyelids(vertices, moved, center, radius + _SHADOW_LIFT_M / 2.0)
+    columns = len(edge)
+    v, u = np.meshgrid(np.linspace(0.0, 1.0, 4), np.linspace(0.0, 1.0, columns), indexing="ij")
+    quads = grid_quads(4, columns)
+    return Part(
+        name,
+        vertices,
+        triangulate(quads),
+        np.tile(_SCLERA, (len(vertices), 1)),
+        moved,
+        np.stack([u, v], axis=-1).reshape(-1, 2),
+        _shadow_material(lid, darkness),
+    )
+
+
+def _shadow_material(lid: str, darkness: float) -> SurfaceMaterial:
+    fade = darkness * smoothstep(np.linspace(1.0, 0.0, 32))
+    alpha = fade[:, None] * smoothstep(np.minimum(np.linspace(0.0, 8.0, 32), np.linspace(8.0, 0.0, 32)))
+    color = np.broadcast_to(_SHADOW_COLOR, (32, 32, 3))
+    image = encode_png(np.concatenate([color, alpha[..., None]], axis=-1))
+    return SurfaceMaterial(f"shadow_{lid}", image, roughness=0.9, alpha="BLEND", double_sided=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hair, brows and lashes, grown from the skin as ribbons. Metres; axes of `Rig`."""
+"""Hair, brows and lashes, grown from the skin as cards with a texture of strands. Metres; axes of `Rig`."""
 
 from __future__ import annotations
 
@@ -10,36 +10,46 @@ import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.default_head.mesh import smoothstep
-from streamingtalker_ros.face.human_head.part import Part
+from streamingtalker_ros.face.human_head.canvas import encode_png
+from streamingtalker_ros.face.human_head.part import Part, grid_quads, triangulate
 from streamingtalker_ros.face.human_head.person import Person
 from streamingtalker_ros.face.human_head.skin_colors import Palette, brow_density, brow_place, scalp
-from streamingtalker_ros.face.human_head.strands import per_vertex, ribbons
+from streamingtalker_ros.face.human_head.strand_texture import LOCKS, Strip, paint_strips
+from streamingtalker_ros.face.human_head.strands import cards
 from streamingtalker_ros.face.human_head.surface import Roots, Surface
+from streamingtalker_ros.face.surface_material import SurfaceMaterial
 
 _UP: Final = np.array([0.0, 0.0, 1.0])
-_RISE: Final = 0.3  # of the direction of hair at its root, along the normal
-_ROOT_DEPTH_M: Final = 0.0012
+_RISE: Final = 0.25  # of the direction of hair at its root, along the normal
+_ROOT_DEPTH_M: Final = 0.0004
+_SPACING: Final = 1.4  # exponent that sets points closer near the root
 _LOWEST_OBSTACLE_MM: Final = -135.0  # hair falls past the shoulders
-_LASH_WIDTH_M: Final = 0.00022
-_MIN_BROW_DENSITY: Final = 0.15
-_BROW_HAIRS: Final = 760  # of both brows
-_BROW_LENGTH_M: Final = 0.0062
-_BROW_WIDTH_M: Final = 0.0004
+_MIN_BROW_DENSITY: Final = 0.12
+_BROW_CARDS: Final = 320  # of both brows
+_BROW_LENGTH_M: Final = 0.0078
+_BROW_WIDTH_M: Final = 0.0034
+_BROW_STRIP: Final = Strip(4, 0.019, 0.0, 0.02, 0.4, 0.5, 0.1)
+_LASH_STRIP: Final = Strip(9, 0.017, 0.0, 0.05, 0.3, 0.25, 0.02)
+_LASH_REACH: Final = {"upper": 1.0, "lower": 0.6}  # length as a fraction of MakeHuman's card
+_HAIR_TEXTURE: Final = (512, 1024)
+_FINE_TEXTURE: Final = (128, 1024)  # of brows and lashes
+_LASH_STRIPS: Final = {"upper": 8, "lower": 3}  # strips of the texture along a lid
 
 
 class HairStyle(NamedTuple):
     """How hair is cut and combed.
 
     Attributes:
-        count: Number of locks.
-        points: Points of a lock.
-        top: Length of a lock in metres at the crown.
+        count: Number of cards.
+        points: Points of a card.
+        top: Length of a card in metres at the crown.
         side: Length at the hairline.
-        width: Width of a lock in metres.
+        width: Width of a card in metres.
         lift: Distance in metres that hair keeps from the scalp; grows towards the tip.
         weight: How strongly gravity bends a lock.
         part: Place of the parting, mm to the person's left; None combs away from the crown.
-        curl: Radius of the curls in metres.
+        strip: Strands of a card.
+        disorder: Deviation of the directions.
     """
 
     count: int
@@ -50,13 +60,16 @@ class HairStyle(NamedTuple):
     lift: float
     weight: float
     part: float | None
-    curl: float
+    strip: Strip
+    disorder: float
 
 
+_STRAIGHT: Final = Strip(46, 0.020, 0.62, 0.02, 0.5, 0.5, 0.03)
+_CURLY: Final = Strip(18, 0.035, 0.30, 0.16, 3.5, 0.1, 0.1)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
-    "short": HairStyle(3200, 6, 0.044, 0.013, 0.0032, 0.0035, 0.25, None, 0.0),
-    "long": HairStyle(1800, 10, 0.215, 0.160, 0.0062, 0.006, 0.9, 10.0, 0.0),
-    "curly": HairStyle(2100, 9, 0.045, 0.030, 0.0034, 0.004, 0.0, None, 0.004),
+    "short": HairStyle(1500, 7, 0.050, 0.016, 0.010, 0.0035, 0.35, None, _STRAIGHT, 0.10),
+    "long": HairStyle(1100, 13, 0.245, 0.190, 0.015, 0.006, 0.9, 12.0, _STRAIGHT, 0.05),
+    "curly": HairStyle(2300, 5, 0.034, 0.016, 0.014, 0.006, 0.0, None, _CURLY, 0.75),
 }
 
 
@@ -96,13 +109,16 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
     length = (style.side + (style.top - style.side) * crown) * random.uniform(0.8, 1.1, style.count)
     paths = _grow(surface, start, direction, length, style, random)
     tangent = _unit(np.gradient(paths, axis=1))
-    across = _unit(np.cross(tangent, _head_normals(surface, paths)))
-    taper = np.interp(np.linspace(0.0, 1.0, style.points), [0.0, 0.15, 0.7, 1.0], [0.25, 1.0, 0.8, 0.0])
+    outward = _head_normals(surface, paths)
+    across = _unit(np.cross(tangent, outward))
+    taper = np.interp(np.linspace(0.0, 1.0, style.points), [0.0, 0.2, 0.7, 1.0], [0.7, 1.0, 0.95, 0.6])
     width = style.width * taper * random.uniform(0.7, 1.2, (style.count, 1))
-    vertices, triangles = ribbons(paths, across, width)
-    shade = random.normal(1.0, 0.16, (style.count, 1)) * np.linspace(0.72, 1.12, style.points)
-    tint = colors.hair * np.clip(shade, 0.5, 1.6)[..., None] + 0.012
-    return Part("hair", vertices, triangles, np.clip(per_vertex(tint), 0.0, 1.0))
+    vertices, triangles, uv = cards(paths, across, width, random.integers(LOCKS, size=style.count))
+    image = paint_strips(style.strip, colors.hair, _HAIR_TEXTURE, random)
+    material = SurfaceMaterial("hair", encode_png(image), roughness=0.5, alpha="MASK", double_sided=True)
+    tint = np.tile(colors.hair, (len(vertices), 1))
+    normals = np.repeat(outward.reshape(-1, 3), 2, axis=0)
+    return Part("hair", vertices, triangles, tint, uv=uv, material=material, normals=normals)
 
 
 def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -113,10 +129,10 @@ def _comb(
     place: npt.NDArray[np.float64], style: HairStyle, random: np.random.Generator
 ) -> npt.NDArray[np.float64]:
     """Direction (N, 3) in which each lock is combed."""
-    noise = random.normal(0.0, 0.10, place.shape)
+    noise = random.normal(0.0, style.disorder, place.shape)
     if style.part is not None:
         side = np.sign(place[:, 1] - style.part)
-        return _unit(np.column_stack([-0.75 + 0 * side, side, -0.4 + 0 * side])) + noise
+        return _unit(np.column_stack([-0.45 + 0 * side, side, -0.15 + 0 * side])) + noise
     down = _unit(place - [-125.0, 12.0, 105.0]) * [0.4, 0.5, 1.0] - [0.35, 0.0, 0.25]  # from the crown
     top = smoothstep((place[:, 2] - 48.0) / 30.0)[:, None]
     back = np.array([-0.75, -0.55, 0.25])  # the hair over the forehead is combed back and to a side
@@ -154,17 +170,16 @@ def _grow(
     random: np.random.Generator,
 ) -> npt.NDArray[np.float64]:
     """Paths (N, points, 3) from the roots: bent by gravity, kept at a distance from the skin."""
-    step = (length / (style.points - 1))[:, None]
+    position = np.linspace(0.0, 1.0, style.points) ** _SPACING
     stiffness = random.uniform(0.6, 1.4, (len(start), 1))
     lift = style.lift * random.uniform(0.3, 1.6, len(start))
     paths = [start]
     point = start
     for k in range(1, style.points):
-        fraction = k / (style.points - 1)
-        point = point + step * direction
+        point = point + (position[k] - position[k - 1]) * length[:, None] * direction
         nearest, normal = _nearest(surface, point)
         height = np.einsum("nk,nk->n", point - nearest, normal)
-        wanted = lift * min(1.0, 2.5 * fraction)
+        wanted = lift * min(1.0, 0.3 + 2.5 * position[k])
         point = (
             point
             + (np.maximum(wanted - height, 0.0) - 0.35 * np.maximum(height - 2.5 * wanted, 0.0))[:, None]
@@ -173,16 +188,7 @@ def _grow(
         new = _unit(point - paths[-1])
         direction = _unit(new - style.weight * stiffness * _UP * 0.35)
         paths.append(point)
-    result = np.stack(paths, axis=1)
-    if style.curl:
-        turn = np.linspace(0.0, 2.2 * 2 * np.pi, style.points) + random.random((len(start), 1)) * 2 * np.pi
-        side = _unit(np.cross(direction, _UP + 0.01))
-        up = np.cross(direction, side)
-        radius = style.curl * np.minimum(1.0, 3.0 * np.linspace(0.0, 1.0, style.points))
-        result = result + radius[:, None] * (
-            np.cos(turn)[..., None] * side[:, None] + np.sin(turn)[..., None] * up[:, None]
-        )
-    return result
+    return np.stack(paths, axis=1)
 
 
 def brows(surface: Surface, colors: Palette, seed: int) -> Part:
@@ -194,7 +200,7 @@ def brows(surface: Surface, colors: Palette, seed: int) -> Part:
         seed: Seed of the hairs.
     """
     random = np.random.default_rng([seed, 7])
-    roots = surface.scatter(brow_density(surface.base), _BROW_HAIRS, random)
+    roots = surface.scatter(brow_density(surface.base), _BROW_CARDS, random)
     is_dense = brow_density(surface.evaluate(roots, surface.base)) > _MIN_BROW_DENSITY
     roots = Roots(roots.triangles[is_dense], roots.weights[is_dense])
     place = surface.evaluate(roots, surface.base)
@@ -211,59 +217,65 @@ def brows(surface: Surface, colors: Palette, seed: int) -> Part:
     )
     start = surface.evaluate(roots, surface.vertices)
     fraction = np.linspace(0.0, 1.0, 3)[None, :, None]
-    lift = 0.0009 * np.sin(np.pi * (0.12 + 0.8 * fraction))
+    lift = 0.0002 + 0.0007 * np.sin(np.pi * (0.12 + 0.8 * fraction))
     paths = start[:, None] + fraction * (length[:, None] * direction)[:, None] + lift * normal[:, None]
-    sideways = np.cross(normal, direction)[:, None] + np.zeros_like(paths)
-    width = _BROW_WIDTH_M * np.array([0.7, 1.0, 0.0]) * random.uniform(0.7, 1.2, (len(side), 1))
-    vertices, triangles = ribbons(paths, sideways, width)
-    tint = colors.brow * random.uniform(0.75, 1.25, (len(side), 1))
-    deltas = surface.evaluate(roots, np.moveaxis(surface.deltas, 0, 1)).reshape(len(side), -1)
-    repeat = vertices.shape[0] // len(side)
-    moved = np.repeat(deltas, repeat, axis=0).reshape(len(vertices), -1, 3)
-    return Part(
-        "brow", vertices, triangles, np.clip(np.repeat(tint, repeat, axis=0), 0, 1), np.moveaxis(moved, 1, 0)
-    )
+    sideways = np.cross(direction, normal)[:, None] + np.zeros_like(paths)
+    width = _BROW_WIDTH_M * np.array([1.0, 1.0, 0.7]) * random.uniform(0.7, 1.2, (len(side), 1))
+    vertices, triangles, uv = cards(paths, sideways, width, random.integers(LOCKS, size=len(side)))
+    deltas = surface.evaluate(roots, np.moveaxis(surface.deltas, 0, 1))
+    moved = np.moveaxis(np.repeat(deltas, len(vertices) // len(side), axis=0), 1, 0)
+    material = _fine_material("brow", _BROW_STRIP, colors.brow, random)
+    return Part("brow", vertices, triangles, np.tile(colors.brow, (len(vertices), 1)), moved, uv, material)
+
+
+def _fine_material(
+    name: str, strip: Strip, color: npt.NDArray[np.float64], random: np.random.Generator
+) -> SurfaceMaterial:
+    image = encode_png(paint_strips(strip, color, _FINE_TEXTURE, random))
+    return SurfaceMaterial(name, image, roughness=0.7, alpha="BLEND", double_sided=True)
+
+
+def lash_material(colors: Palette, seed: int) -> SurfaceMaterial:
+    """The material of all lashes.
+
+    Args:
+        colors: Of the person.
+        seed: Seed of the lashes.
+    """
+    return _fine_material("lash", _LASH_STRIP, 0.4 * colors.brow, np.random.default_rng([seed, 8]))
 
 
 def lashes(
     name: str,
+    lid: str,
     card: npt.NDArray[np.float64],
     deltas: npt.NDArray[np.float64],
-    count: int,
-    colors: Palette,
-    seed: int,
+    material: SurfaceMaterial,
 ) -> Part:
-    """Lashes over a card of MakeHuman.
+    """The lashes of a lid on a card of MakeHuman.
 
     Args:
         name: Name of the part.
+        lid: upper or lower.
         card: (R, C, 3) vertices of the card; its first row lies on the lid.
         deltas: (52, R, C, 3) their displacements.
-        count: Number of lashes.
-        colors: Of the person.
-        seed: Seed of the lashes.
+        material: Of the lashes.
     """
-    random = np.random.default_rng([seed, 8])
     rows, columns = card.shape[:2]
-    place = np.sort(random.random(count)) * (columns - 1.001)
-    place = place[:, None] + np.linspace(0.0, 1.0, rows) ** 2 * random.normal(0.0, 0.25, (count, 1))
-    place = np.clip(place, 0.0, columns - 1.001)
-    column = place.astype(np.int64)
-    share = (place - column)[..., None]
-    row = np.arange(rows)[None]
-
-    def interpolate(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return values[row, column] * (1.0 - share) + values[row, column + 1] * share
-
-    paths = interpolate(card)
-    moved = interpolate(np.moveaxis(deltas, 0, 2).reshape(rows, columns, -1))
-    reach = random.uniform(0.75, 1.0, (count, 1, 1))
-    paths, moved = (values[:, :1] + reach * (values - values[:, :1]) for values in (paths, moved))
-    across = _unit(interpolate(np.gradient(card, axis=1)))
-    vertices, triangles = ribbons(
-        paths, across, _LASH_WIDTH_M * np.linspace(1.3, 0.3, rows) * np.ones((count, 1))
+    reach = _LASH_REACH[lid]
+    vertices, moved = (
+        values[..., :1, :, :] + reach * (values - values[..., :1, :, :]) for values in (card, deltas)
     )
-    tint = np.tile(0.55 * colors.brow, (len(vertices), 1))
+    v, u = np.meshgrid(
+        np.linspace(0.0, 1.0, rows), np.linspace(0.0, _LASH_STRIPS[lid] / LOCKS, columns), indexing="ij"
+    )
+    count = rows * columns
     return Part(
-        name, vertices, triangles, tint, np.moveaxis(per_vertex(moved).reshape(len(vertices), -1, 3), 1, 0)
+        name,
+        vertices.reshape(count, 3),
+        triangulate(grid_quads(rows, columns)),
+        np.tile([0.08, 0.06, 0.05], (count, 1)),
+        moved.reshape(-1, count, 3),
+        np.stack([u, v], axis=-1).reshape(count, 2),
+        material,
     )

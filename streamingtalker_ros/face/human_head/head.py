@@ -12,19 +12,39 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.head import EYE_CENTER
 from streamingtalker_ros.face.default_head.mesh import smoothstep
 from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
-from streamingtalker_ros.face.human_head.eyes import clear_eyelids, eyeball, fit_sphere, highlight
+from streamingtalker_ros.face.human_head.eyes import (
+    clear_eyelids,
+    eye_material,
+    eyeball,
+    fit_sphere,
+    lid_shadow,
+)
 from streamingtalker_ros.face.human_head.garment import collar, dress, plinth
-from streamingtalker_ros.face.human_head.hair import brows, choose_style, hair, lashes
+from streamingtalker_ros.face.human_head.hair import (
+    brows,
+    choose_style,
+    hair,
+    lash_material,
+    lashes,
+)
 from streamingtalker_ros.face.human_head.makehuman import UNIT_M, MakeHumanData
 from streamingtalker_ros.face.human_head.mouth import Mouth
 from streamingtalker_ros.face.human_head.part import Part, order_grid, smooth, triangulate
 from streamingtalker_ros.face.human_head.person import Person
-from streamingtalker_ros.face.human_head.skin_colors import lip_colors, mouth_color, palette, skin_colors
+from streamingtalker_ros.face.human_head.skin_colors import (
+    hair_colors,
+    lip_colors,
+    mouth_color,
+    palette,
+    skin_colors,
+)
+from streamingtalker_ros.face.human_head.skin_texture import SkinFields, paint_skin, unwrap
 from streamingtalker_ros.face.human_head.subdivision import Subdivision
 from streamingtalker_ros.face.human_head.surface import Surface
 from streamingtalker_ros.face.human_head.teeth import teeth
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
+from streamingtalker_ros.face.surface_material import MaterialRange
 
 _LIP_MIDDLE: Final = (5342, 520, 622)  # vertices of the base mesh, see `Mouth`
 _VERMILION_LOOP: Final = 4  # border of the lips, of the loops from the skin into the mouth
@@ -96,11 +116,12 @@ class _HeadBuilder:
         self,
     ) -> tuple[Part, Surface, npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64]]]:
         """The skin as a part and as a surface, its quads, and the landmarks of the lips."""
-        quads = self._data.mesh.groups["body"][:, :, 0]
+        faces = self._data.mesh.groups["body"]
         base = self._base
         half_width, middle_z, half_height = _BUST_MM
         beyond = np.hypot(base[:, 1] / half_width, np.minimum(base[:, 2] - middle_z, 0.0) / half_height)
-        quads = quads[(beyond < 1.0)[quads].any(axis=1)]
+        faces = faces[(beyond < 1.0)[faces[:, :, 0]].any(axis=1)]
+        quads = faces[:, :, 0]
         used, local = np.unique(quads, return_inverse=True)
         subdivision = Subdivision(local.reshape(quads.shape), len(used))
         number = np.full(len(base), -1)
@@ -136,17 +157,29 @@ class _HeadBuilder:
         contact = mouth.loops.tolist().index(mouth.contact.tolist()) - _VERMILION_LOOP
         position = np.interp(position, [-1.0, 0.0, contact + 1.0, contact + 5.0], [-1.0, 0.0, 0.0, 1.0])
         flat = mouth.loops.ravel()
-        colors[flat] = lip_colors(colors[flat], np.repeat(position, mouth.loops.shape[1]), self._palette)
-        colors[_inside(subdivision.quads, mouth, len(vertices))] = mouth_color(self._palette)
+        position = np.repeat(position, mouth.loops.shape[1])
+        colors[flat] = lip_colors(colors[flat], position, self._palette)
+        inside = _inside(subdivision.quads, mouth, len(vertices))
+        colors[inside] = mouth_color(self._palette)
         colors += (self._palette.garment * (0.35 + 0.65 * surface.openness[:, None]) - colors) * is_garment[
             :, None
         ]
-        return (
-            Part("skin", vertices, triangles, colors, deltas),
-            surface,
-            subdivision.quads,
-            mouth.landmarks(),
+        lip = np.zeros(len(vertices))
+        lip[flat] = np.clip(position + 1.0, 0.0, 1.0) * np.clip(1.0 - position, 0.0, 1.0)
+        unwrapped = unwrap(faces, self._data.mesh.texture_coordinates, subdivision)
+        fields = SkinFields(base, colors, lip, inside.astype(np.float64), is_garment)
+        material = paint_skin(unwrapped, fields, self._palette, self._person)
+        source = unwrapped.source
+        part = Part(
+            "skin",
+            vertices[source],
+            triangulate(unwrapped.quads),
+            hair_colors(colors, base, self._palette)[source],
+            deltas[:, source],
+            unwrapped.uv,
+            material,
         )
+        return part, surface, subdivision.quads, mouth.landmarks()
 
     def _group(self, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Vertices (n, 3) and displacements (52, n, 3) of a group of the base mesh."""
@@ -154,12 +187,11 @@ class _HeadBuilder:
         return self._body[ids], np.stack([self._units[shape][ids] for shape in ARKIT_NAMES])
 
     def _eyes(self) -> list[Part]:
-        parts = []
-        for side in ("left", "right"):
-            center, radius = fit_sphere(self._group(f"helper-{side[0]}-eye")[0])
-            parts.append(eyeball(side, center, radius, self._palette.iris, self._person.seed))
-            parts.append(highlight(side, center, radius))
-        return parts
+        material = eye_material(self._palette.iris, self._person.seed)
+        return [
+            eyeball(side, *fit_sphere(self._group(f"helper-{side[0]}-eye")[0]), self._palette.iris, material)
+            for side in ("left", "right")
+        ]
 
     def _tongue(self) -> Part:
         quads = self._data.mesh.groups["helper-tongue"][:, :, 0]
@@ -182,24 +214,20 @@ class _HeadBuilder:
         ]
 
     def _lashes(self) -> list[Part]:
+        """Lashes, and the shadows of the upper lids on the eyes."""
         parts = []
+        material = lash_material(self._palette, self._person.seed)
         for side in ("left", "right"):
-            center, _ = fit_sphere(self._group(f"helper-{side[0]}-eye")[0])
-            for lid, number, count in (("upper", 2, 120), ("lower", 1, 46)):
+            center, radius = fit_sphere(self._group(f"helper-{side[0]}-eye")[0])
+            for lid, number in (("upper", 2), ("lower", 1)):
                 quads = self._data.mesh.groups[f"helper-{side[0]}-eyelashes-{number}"][:, :, 0]
                 grid = order_grid(quads)
                 distance = np.linalg.norm(self._body[grid] - center, axis=-1).mean(axis=1)
                 grid = grid if distance[0] < distance[-1] else grid[::-1]
                 deltas = np.stack([self._units[shape][grid] for shape in ARKIT_NAMES])
+                parts.append(lashes(f"lash_{lid}_{side}", lid, self._body[grid], deltas, material))
                 parts.append(
-                    lashes(
-                        f"lash_{lid}_{side}",
-                        self._body[grid],
-                        deltas,
-                        count,
-                        self._palette,
-                        self._person.seed,
-                    )
+                    lid_shadow(f"shadow_{lid}_{side}", lid, self._body[grid[0]], deltas[:, 0], center, radius)
                 )
         return parts
 
@@ -230,6 +258,13 @@ class _HeadBuilder:
             colors=np.concatenate([part.colors for part in parts]).clip(0.0, 1.0).astype(np.float32),
             pivot=pivot.astype(np.float32),
             follow=smoothstep((height - _NECK_MM[0]) / (_NECK_MM[1] - _NECK_MM[0])).astype(np.float32),
+            normals=np.concatenate([part.all_normals() for part in parts]).astype(np.float32),
+            uv=np.concatenate([part.all_uv() for part in parts]).astype(np.float32),
+            materials=tuple(
+                MaterialRange(int(first), int(first) + len(part.vertices), part.material)
+                for part, first in zip(parts, counts, strict=False)
+                if part.material is not None
+            ),
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.surface_material import SurfaceMaterial
 
 Shapes = Mapping[str, npt.NDArray[np.float64]]
 """Displacements (V, 3) of the vertices by the names of ARKit's shapes."""
@@ -25,6 +26,9 @@ class Part:
         triangles: (T, 3), counter-clockwise seen from outside.
         colors: (V, 3) sRGB, 0..1.
         deltas: (52, V, 3) in the order of `ARKIT_NAMES`; None for a part that no shape moves.
+        uv: (V, 2) texture coordinates, v downwards; None without textures.
+        material: Its material; None to show its colours.
+        normals: (V, 3) unit vectors for the light on a part that no shape moves; None for those of its mesh.
     """
 
     name: str
@@ -32,12 +36,23 @@ class Part:
     triangles: npt.NDArray[np.int64]
     colors: npt.NDArray[np.float64]
     deltas: npt.NDArray[np.float64] | None = None
+    uv: npt.NDArray[np.float64] | None = None
+    material: SurfaceMaterial | None = None
+    normals: npt.NDArray[np.float64] | None = None
 
     def all_deltas(self) -> npt.NDArray[np.float64]:
         """(52, V, 3) displacements, zeros if no shape moves the part."""
         if self.deltas is None:
             return np.zeros((len(ARKIT_NAMES), *self.vertices.shape))
         return self.deltas
+
+    def all_uv(self) -> npt.NDArray[np.float64]:
+        """(V, 2) texture coordinates, zeros without textures."""
+        return np.zeros((len(self.vertices), 2)) if self.uv is None else self.uv
+
+    def all_normals(self) -> npt.NDArray[np.float64]:
+        """(V, 3) normals, NaN where they are those of the triangles."""
+        return np.full_like(self.vertices, np.nan) if self.normals is None else self.normals
 
 
 def triangulate(quads: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

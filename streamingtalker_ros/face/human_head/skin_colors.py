@@ -173,7 +173,7 @@ def skin_colors(
     colors: Palette,
     person: Person,
 ) -> npt.NDArray[np.float64]:
-    """Colours (V, 3) of the skin, without lips and mouth.
+    """Colours (V, 3) of the skin, without hair, lips and mouth.
 
     Args:
         base: (V, 3) places.
@@ -190,14 +190,31 @@ def skin_colors(
     result = colors.skin * (1.0 - flush + flush * _REDNESS)
     result = result * (1.0 + 0.012 * _noise(base, 9.0, person.seed + 1))[:, None]
     stubble = 0.20 * float(smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 15.0) / 6.0))
-    result = _mix(result, np.array([0.42, 0.40, 0.40]) * (0.4 + 0.6 * colors.skin[0]), stubble * _beard(base))
-    result = _mix(result, colors.brow, 0.35 * brow_density(base))
-    result = _mix(result, colors.hair * 0.8, 0.92 * scalp(base))
+    result = _mix(result, np.array([0.42, 0.40, 0.40]) * (0.4 + 0.6 * colors.skin[0]), stubble * beard(base))
     shade = np.clip(openness / 0.85, 0.0, 1.0)[:, None]
     return result * (1.0 - (1.0 - shade) * np.array([0.50, 0.62, 0.66]))
 
 
-def _beard(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def hair_colors(
+    skin: npt.NDArray[np.float64], base: npt.NDArray[np.float64], colors: Palette
+) -> npt.NDArray[np.float64]:
+    """Colours (V, 3) of the skin with the roots of brows and hair, for renderers without textures.
+
+    Args:
+        skin: (V, 3) its colours without hair.
+        base: (V, 3) places.
+        colors: Of the person.
+    """
+    result = _mix(skin, colors.brow, 0.35 * brow_density(base))
+    return _mix(result, colors.hair * 0.8, 0.92 * scalp(base))
+
+
+def beard(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(V,) 1 where a beard grows, 0 elsewhere.
+
+    Args:
+        base: (V, 3) places.
+    """
     y, z = np.abs(base[:, 1]), base[:, 2]
     jaw = (
         smoothstep((-52.0 - 0.25 * y - z) / 16.0)

@@ -18,8 +18,8 @@ from streamingtalker_ros.face.geometry.normals import index_corners, vertex_norm
 from streamingtalker_ros.face.human_head.part import smooth
 from streamingtalker_ros.face.rendering.software_renderer import rasterize
 
-_OCCLUSION_DIRECTIONS = 60
-_OCCLUSION_PIXELS = 400
+_OCCLUSION_DIRECTIONS = 40
+_OCCLUSION_PIXELS = 320
 _OCCLUSION_BIAS_M = 0.0015
 _GOLDEN_ANGLE = np.pi * (3.0 - 5.0**0.5)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Off-screen renderer of a rig through VTK; needs no display, and one core is enough.
 
-VTK receives the mesh once; each frame moves the points and their normals in place. The mesh is refined by
-Phong tessellation.
+VTK receives the mesh once; each frame moves the points and their normals in place. A mesh without textures is
+refined by Phong tessellation; textures are drawn by the shader of `textured_shading`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import require
-from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
+from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals, weld_seams
 from streamingtalker_ros.face.geometry.phong_tessellation import PhongTessellator
 from streamingtalker_ros.face.rendering.scene import (
     AMBIENT,
@@ -30,7 +30,9 @@ from streamingtalker_ros.face.rendering.scene import (
     material_per_vertex,
     place_camera,
 )
+from streamingtalker_ros.face.rendering.textured_shading import apply_material
 from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.face.surface_material import SurfaceMaterial
 
 _MULTISAMPLES = 4
 
@@ -68,11 +70,18 @@ class VtkRenderer:
         self._vtk = vtk
         self._numpy_support = numpy_support
         self._triangles = rig.triangles.astype(np.int64)
-        self._corners = index_corners(self._triangles)
-        self._tessellator = PhongTessellator(self._triangles, len(rig.vertices))
-        self._points = self._tessellator.interpolate(rig.vertices).astype(np.float32)
+        self._tessellator = PhongTessellator(self._triangles, len(rig.vertices)) if rig.uv is None else None
+        self._first_twin: npt.NDArray[np.int64] | None = None
+        if rig.uv is not None:
+            self._first_twin = weld_seams(rig.vertices, rig.deltas)
+            self._vtk_uv = numpy_support.numpy_to_vtk(rig.uv * (1, -1) + (0, 1), deep=True)
+        self._normal_triangles = (
+            self._triangles if self._first_twin is None else self._first_twin[self._triangles]
+        )
+        self._corners = index_corners(self._normal_triangles)
+        self._points = self._refine(rig.vertices).astype(np.float32)
         self._normals = np.zeros_like(self._points)
-        colors = self._tessellator.interpolate(np.clip(rig.colors, 0, 1))
+        colors = self._refine(np.clip(rig.colors, 0, 1))
         self._colors = np.ascontiguousarray((colors * 255).round().astype(np.uint8))
         # VTK shares the memory of the arrays above
         self._vtk_points = numpy_support.numpy_to_vtk(self._points)
@@ -82,7 +91,7 @@ class VtkRenderer:
         self._point_set.SetData(self._vtk_points)
         self._renderer = vtk.vtkRenderer()
         self._meshes: list[Any] = []
-        for triangles, material in _split_by_material(rig, self._triangles, self._tessellator.triangles):
+        for triangles, material in self._split_by_material():
             self._renderer.AddActor(self._create_actor(triangles, material))
         self._add_lights()
         self._set_camera(shot)
@@ -105,7 +114,26 @@ class VtkRenderer:
         self._image_filter.ShouldRerenderOff()
         self._image_filter.SetInputBufferTypeToRGB()
 
-    def _create_actor(self, triangles: npt.NDArray[np.int64], material: Material) -> Any:
+    def _refine(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Values (V, …) of the vertices as values of the vertices that are drawn."""
+        return values if self._tessellator is None else self._tessellator.interpolate(values)
+
+    def _split_by_material(self) -> Iterator[tuple[npt.NDArray[np.int64], Material | SurfaceMaterial]]:
+        """The triangles of each material; the first vertex of a triangle decides."""
+        triangles, per_triangle = self._triangles, 1
+        if self._tessellator is not None:
+            triangles, per_triangle = self._tessellator.triangles, 4
+        number = material_per_vertex(self.rig)
+        materials: list[Material | SurfaceMaterial] = [DEFAULT_MATERIAL, *MATERIALS.values()]
+        textured = {} if self.rig.uv is None else {item.material: None for item in self.rig.materials}
+        for first, last, material in self.rig.materials if textured else ():
+            number[first:last] = len(materials) + list(textured).index(material)
+        for k, surface in enumerate((*materials, *textured)):
+            subset = triangles[np.repeat(number[self._triangles[:, 0]] == k, per_triangle)]
+            if len(subset):
+                yield subset, surface
+
+    def _create_actor(self, triangles: npt.NDArray[np.int64], material: Material | SurfaceMaterial) -> Any:
         vtk, to_ids = self._vtk, self._numpy_support.numpy_to_vtkIdTypeArray
         cells = vtk.vtkCellArray()
         cells.SetData(
@@ -125,8 +153,13 @@ class VtkRenderer:
         surface.SetInterpolationToPhong()
         surface.SetAmbient(AMBIENT)
         surface.SetDiffuse(DIFFUSE)
-        surface.SetSpecular(material.specular)
-        surface.SetSpecularPower(material.power)
+        if isinstance(material, SurfaceMaterial):
+            mesh.GetPointData().SetScalars(None)
+            mesh.GetPointData().SetTCoords(self._vtk_uv)
+            apply_material(vtk, actor, material, len(LIGHTS))
+        else:
+            surface.SetSpecular(material.specular)
+            surface.SetSpecularPower(material.power)
         self._meshes.append(mesh)
         return actor
 
@@ -175,8 +208,15 @@ class VtkRenderer:
         Returns:
             (height, width, 3) RGB, upper row first; an array of its own.
         """
-        normals = vertex_normals(points, self._triangles, self._corners)
-        self._points[:], self._normals[:] = self._tessellator.tessellate(points, normals)
+        normals = vertex_normals(points, self._normal_triangles, self._corners)
+        if self._first_twin is not None:
+            normals = normals[self._first_twin]
+        if self.rig.normals is not None:
+            normals = np.where(np.isnan(self.rig.normals), normals, self.rig.normals)
+        if self._tessellator is None:
+            self._points[:], self._normals[:] = points, normals
+        else:
+            self._points[:], self._normals[:] = self._tessellator.tessellate(points, normals)
         self._vtk_points.Modified()
         self._vtk_normals.Modified()
         self._point_set.Modified()
@@ -193,14 +233,3 @@ class VtkRenderer:
     def close(self) -> None:
         """Release the window."""
         self._window.Finalize()
-
-
-def _split_by_material(
-    rig: Rig, triangles: npt.NDArray[np.int64], fine_triangles: npt.NDArray[np.int64]
-) -> Iterator[tuple[npt.NDArray[np.int64], Material]]:
-    """The fine triangles of each material; the first vertex of a coarse triangle decides for its four."""
-    material = material_per_vertex(rig)
-    for k, surface in enumerate((DEFAULT_MATERIAL, *MATERIALS.values())):
-        subset = fine_triangles[np.repeat(material[triangles[:, 0]] == k, 4)]
-        if len(subset):
-            yield subset, surface
