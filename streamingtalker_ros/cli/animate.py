@@ -8,9 +8,11 @@ the output; which ones a checkpoint has depends on its family, see `OUTPUTS`.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -65,7 +67,7 @@ from streamingtalker_ros.process import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from streamingtalker_ros.model.protocol import AnyFrame, Family, TalkerProtocol
+    from streamingtalker_ros.model.protocol import AnyFrame, Family, StreamProtocol, TalkerProtocol
 
 HELP = "turn an audio file into face motion: CSV, NPZ, MP4 or PNG, or play it to Unreal and VTuber programs"
 
@@ -379,10 +381,26 @@ def animate(
     with tqdm(
         file=QuietStream(), total=total, unit="frame", desc="generating", leave=False, disable=None
     ) as bar:
-        for hop in _hops(audio.blocks_16k(), talker.hop):
-            bar.update(builder.add(stream.accept(hop)))
+        for frames in _accept_announced(stream, _hops(audio.blocks_16k(), talker.hop)):
+            bar.update(builder.add(frames))
         bar.update(builder.add(stream.finish()))
     return builder.finish()
+
+
+def _accept_announced(
+    stream: StreamProtocol, hops: Iterable[npt.NDArray[np.float32]]
+) -> Iterator[Sequence[AnyFrame]]:
+    """Pass hops to a stream, each announced with those that follow; yields the frames that each completes."""
+    from streamingtalker_ros.streaming.voice_preview import PREVIEW_HOPS
+
+    waiting: deque[npt.NDArray[np.float32]] = deque()
+    for hop in itertools.chain(hops, [None] * PREVIEW_HOPS):
+        if hop is not None:
+            waiting.append(hop)
+        if waiting and (hop is None or len(waiting) > PREVIEW_HOPS):
+            if stream.preview_samples:
+                stream.announce(np.concatenate(waiting))
+            yield stream.accept(waiting.popleft())
 
 
 def _hops(blocks: Iterable[npt.NDArray[np.float32]], hop: int) -> Iterator[npt.NDArray[np.float32]]:

@@ -55,6 +55,7 @@ SPEAKER_COLUMNS = (
     ("chin_amplitude", "chin"),
     ("parted_before_speech", "before"),
     ("parted_after_speech", "after"),
+    ("parted_in_pauses", "in pauses"),
     ("false_closures", "false cl."),
     ("lip_opening_fast_power", "> 5 Hz"),
     ("head_range_degrees", "head °"),

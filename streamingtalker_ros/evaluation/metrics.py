@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,9 @@ PHONE_MARGIN_S: Final = 0.02
 
 PARTED_WINDOW_S: Final = 0.32
 """Seconds before and after speech in which lips are parted or not."""
+
+MIN_PAUSE_S: Final = 0.2
+"""Seconds without a phone that are a pause (Heldner and Edlund 2010); closures of stops are shorter."""
 
 MAX_LAG_FRAMES: Final = 5
 """Frames of shift, either way, over which curves are cross-correlated."""
@@ -116,11 +120,40 @@ def parted_around_speech(
     Returns:
         Fractions in the `PARTED_WINDOW_S` before and after; NaN where the clip has no such frame.
     """
-    windows = ((speech[0] - PARTED_WINDOW_S, speech[0]), (speech[1], speech[1] + PARTED_WINDOW_S))
+    start, end = speech
+    return (
+        _parted_fraction(opening, [(start - PARTED_WINDOW_S, start)], frame_rate),
+        _parted_fraction(opening, [(end, end + PARTED_WINDOW_S)], frame_rate),
+    )
+
+
+def parted_in_pauses(opening: np.ndarray, phones: Iterable[Phone], frame_rate: float) -> float:
+    """Fraction of the frames with parted lips just before speech goes on after a pause.
+
+    Args:
+        opening: (T,) lip opening in inter-ocular distances.
+        phones: normalized phones of the clip.
+        frame_rate: frames per second.
+
+    Returns:
+        The fraction in the `PARTED_WINDOW_S` at the end of each pause of `MIN_PAUSE_S`; NaN without a pause.
+    """
+    spoken = [phone for phone in phones if phone.name != "pau"]
+    windows = [
+        (max(before.end, after.start - PARTED_WINDOW_S), after.start)
+        for before, after in pairwise(spoken)
+        if after.start - before.end >= MIN_PAUSE_S
+    ]
+    return _parted_fraction(opening, windows, frame_rate)
+
+
+def _parted_fraction(opening: np.ndarray, windows: Sequence[tuple[float, float]], frame_rate: float) -> float:
+    """Fraction of the frames of some windows, each (start, end) in seconds, with parted lips; NaN of none."""
     middles = (np.arange(len(opening)) + 0.5) / frame_rate
-    parted = [opening[(start <= middles) & (middles < end)] > MAX_REST_GAP for start, end in windows]
-    before, after = (float(frames.mean()) if len(frames) else float("nan") for frames in parted)
-    return before, after
+    frames = np.zeros(len(opening), bool)
+    for start, end in windows:
+        frames |= (start <= middles) & (middles < end)
+    return float((opening[frames] > MAX_REST_GAP).mean()) if frames.any() else float("nan")
 
 
 def vowel_opening(

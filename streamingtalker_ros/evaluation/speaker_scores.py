@@ -172,7 +172,7 @@ def _score_speaker(speaker: _Recordings, sync_model: SyncModel | None) -> Scores
 
 
 def _parted_lips(openings: Sequence[np.ndarray], phones: Sequence[Sequence[Phone]]) -> Scores:
-    """Mean fractions of parted lips before and after the speech of each clip."""
+    """Mean fractions of parted lips before and after the speech of each clip, and in its pauses."""
     rows = [
         metrics.parted_around_speech(opening, speech, FRAME_RATE)
         for opening, sequence in zip(openings, phones, strict=True)
@@ -182,6 +182,12 @@ def _parted_lips(openings: Sequence[np.ndarray], phones: Sequence[Sequence[Phone
     return {
         "parted_before_speech": finite_mean([before for before, _ in rows]),
         "parted_after_speech": finite_mean([after for _, after in rows]),
+        "parted_in_pauses": finite_mean(
+            [
+                metrics.parted_in_pauses(opening, sequence, FRAME_RATE)
+                for opening, sequence in zip(openings, phones, strict=True)
+            ]
+        ),
     }
 
 

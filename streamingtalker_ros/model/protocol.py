@@ -126,6 +126,19 @@ class StreamProtocol(Protocol):
         ...
 
     @property
+    def preview_samples(self) -> int:
+        """Samples that `announce` needs to change the next frame; 0 if it would change none."""
+        ...
+
+    def announce(self, pcm: np.ndarray) -> None:
+        """Announce the audio that follows; the vertex family ignores it.
+
+        Args:
+            pcm: (n,) mono floats at 16 kHz in -1..1, what `accept` will get next.
+        """
+        ...
+
+    @property
     def partner_voice_s(self) -> float:
         """Seconds since the partner's voice began; 0 while the partner is silent or cannot be heard."""
         ...

@@ -58,6 +58,8 @@ _NAMES: Final = (
     "partner_audio_info_topic",
 )  # go into messages, the log
 
+_CONTROLS: Final = (*NUMBER_CONTROLS, "expression", "emotion", "parted_rest")
+
 _T = TypeVar("_T")
 
 
@@ -191,6 +193,11 @@ class TalkerParameters:
         "that touch.",
         dynamic=True,
     )
+    parted_rest: bool = _parameter(
+        True,
+        "Rest with lips slightly apart in the pauses of a turn, and part them before a voice that is queued.",
+        dynamic=True,
+    )
     guidance: float = _parameter(
         NEUTRAL_GUIDANCE,
         "Classifier-free guidance on the audio; 1 is off and costs nothing, "
@@ -264,7 +271,7 @@ class TalkerParameters:
     @property
     def controls(self) -> dict[str, Any]:
         """The parameters that `StreamProtocol.set` accepts, as its keyword arguments."""
-        return {name: getattr(self, name) for name in (*NUMBER_CONTROLS, "expression", "emotion")}
+        return {name: getattr(self, name) for name in _CONTROLS}
 
     @property
     def audio_format(self) -> AudioFormat:

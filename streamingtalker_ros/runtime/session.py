@@ -310,6 +310,7 @@ class VoiceSession:
             self.partner.receive()
             if self._timeline.has_audio or self._dequeue_until_audio(now):
                 self._skip_overload(now)
+                self._dequeue_preview(now)
                 wait_until, hop = self._consume_audio(now)
             else:
                 wait_until, hop = self._consume_silence(now)
@@ -319,6 +320,7 @@ class VoiceSession:
         self._deadline = min(deadlines, default=None)
         if hop is not None:
             self._apply_commands()
+            self._announce_audio(hop)
         return hop
 
     def next_deadline(self) -> float | None:
@@ -588,6 +590,22 @@ class VoiceSession:
         if not segments:
             self._dispatch(SessionEvent.LATE_AUDIO, now=now)
         return self._route(segments, now)
+
+    def _dequeue_preview(self, now: float) -> None:
+        """Take queued packets out ahead of their time, as far as the stream looks for a voice."""
+        samples = self.stream.preview_samples
+        while (
+            samples > self._timeline.buffered_samples
+            and not self._pending_stream
+            and self._queue.has_packet_next
+        ):
+            self._dequeue(now)
+
+    def _announce_audio(self, hop: npt.NDArray[np.float32]) -> None:
+        """Announce the queued audio to the stream, so that lips part before a voice."""
+        samples = self.stream.preview_samples - len(hop)
+        if samples > 0 and self._timeline.has_audio:
+            self.stream.announce(np.concatenate((hop, self._timeline.peek(samples))))
 
     def _continues_audio(self, packet: AudioPacket) -> bool:
         """Return whether a packet continues the one before without a pause."""

@@ -138,6 +138,16 @@ class AudioTimeline:
         """Consume `count` samples of silence; returns as `consume`."""
         return self._fill(np.zeros(count, np.float32))
 
+    def peek(self, count: int) -> npt.NDArray[np.float32]:
+        """Return the next buffered samples, `count` or as many as there are, without consuming them."""
+        pieces = [np.zeros(0, np.float32)]
+        for segment in self.segments:
+            if count <= 0:
+                break
+            pieces.append(segment.pcm[:count])
+            count -= len(pieces[-1])
+        return np.concatenate(pieces)
+
     def truncate(self, position: int) -> None:
         """Discard the buffered audio behind a position, and move `audio_end` there."""
         excess = self.end - max(position, self.position)

@@ -44,6 +44,8 @@ class Controls:
         face_expressiveness: Gain 0…2 on brows, squint, cheeks and nose, and on the head's rotation; 1 as
             learned.
         liveliness: 0…1: how much head and brows beat time with the voice; 0 as learned.
+        parted_rest: Whether lips rest slightly apart in the pauses of a turn, and part before an announced
+            voice (`streaming.parted_rest`).
         emotion: Name, or name and strength such as "happy:0.8", of the emotion that the face shows where
             `Stream.express` does not say otherwise; "" or None is neutral.
         expression: Added to the speech: a name, names with weights, or a mapping, as `parse_expression` takes
@@ -60,6 +62,7 @@ class Controls:
     guidance: float = NEUTRAL_GUIDANCE
     liveliness: float = NEUTRAL_LIVELINESS
     emotion: str | None = ""
+    parted_rest: bool = True
 
     def __post_init__(self) -> None:
         def assign(name: str, value: Any) -> None:
@@ -70,6 +73,7 @@ class Controls:
         assign("expression", _check_expression(self.expression))
         assign("emotion", self.emotion or "")
         parse_emotion(self.emotion)
+        assign("parted_rest", _check_bool("parted_rest", self.parted_rest))
         if not np.array_equal(self.ramped_values, NEUTRAL):
             lip_gap_measure()  # used in every frame: built here by the caller, not between two frames
 
@@ -82,6 +86,12 @@ class Controls:
         """(2 + 52,) float32: gains and expression, which ramp in."""
         gains = [self.mouth_expressiveness, self.face_expressiveness]
         return np.concatenate((gains, self.expression), dtype=np.float32)
+
+
+def _check_bool(name: str, value: object) -> bool:
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TalkerError(f"{name} is {describe(value)}: give True or False")
 
 
 def _check_expression(expression: Any) -> npt.NDArray[np.float32]:

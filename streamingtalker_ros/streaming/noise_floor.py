@@ -29,6 +29,9 @@ class NoiseFloorEstimator:
 
     Args:
         frame_rate: Hops per second.
+
+    Attributes:
+        snr_db: dB of the level above the noise floor in the newest hop, 0 or more.
     """
 
     def __init__(self, frame_rate: float) -> None:
@@ -40,6 +43,12 @@ class NoiseFloorEstimator:
         """Discard the level and the noise floor."""
         self.powers.clear()
         self.level = MIN_LEVEL * DB_PER_NEPER
+        self.snr_db = 0.0
+
+    @property
+    def floor_power(self) -> float:
+        """Power of the noise floor; that of digital silence before the first hop."""
+        return 10.0 ** (0.1 * min(self.powers, default=SILENCE_DB))
 
     def update(self, hop: npt.NDArray[np.float32]) -> float:
         """Process a hop.
@@ -53,4 +62,5 @@ class NoiseFloorEstimator:
         power = 10.0 * math.log10(hop_power(hop) + _SILENCE_POWER)
         self.powers.append(power)
         self.level = max(power, self.level - self.release_db, MIN_LEVEL * DB_PER_NEPER)
-        return self.level - min(self.powers)
+        self.snr_db = self.level - min(self.powers)
+        return self.snr_db

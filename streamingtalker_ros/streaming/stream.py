@@ -33,7 +33,9 @@ from streamingtalker_ros.streaming.controls import CONTROL_NAMES, Controls, Cont
 from streamingtalker_ros.streaming.eye_motion import EyeMotionState
 from streamingtalker_ros.streaming.lip_constraints import LipTargets
 from streamingtalker_ros.streaming.noise_floor import NoiseFloorEstimator
+from streamingtalker_ros.streaming.parted_rest import VOICE_PROBABILITY, PartedRest
 from streamingtalker_ros.streaming.voice_gate import VadGateState
+from streamingtalker_ros.streaming.voice_preview import PREVIEW_HOPS, VoicePreview
 
 if TYPE_CHECKING:
     from streamingtalker_ros.streaming.talker import Talker
@@ -73,6 +75,8 @@ class Stream(NotCopyable):
         self.eye_motion_state = EyeMotionState()
         self.conversation = ConversationLayer()
         self.noise_floor = NoiseFloorEstimator(talker.frame_rate)
+        self.parted_rest = PartedRest(talker.frame_rate)
+        self.voice_preview = VoicePreview(talker)
         self.controls, self.smoother = controls, ControlSmoother(controls)
         self._set_conversation(controls)
         self.conversation.reset()  # the lasting emotion is there from the first frame on
@@ -269,6 +273,31 @@ class Stream(NotCopyable):
         """
         return self.talker.accept([self], [pcm])[0]
 
+    @property
+    def preview_samples(self) -> int:
+        """Samples that an announcement needs to change the next frame; 0 if none would change it."""
+        has_voice = self.vad_gate.activity[-1] > VOICE_PROBABILITY  # which is in the look-ahead already
+        if has_voice or not self.controls.parted_rest or not self.parted_rest.awaits_voice:
+            return 0
+        return PREVIEW_HOPS * self.talker.hop - self._filled
+
+    def announce(self, pcm: np.ndarray) -> None:
+        """Announce the audio that follows: the lips part up to 280 ms before a voice in it.
+
+        The announcement holds for the next hop that is accepted, and changes frames without voice alone.
+
+        Args:
+            pcm: (n,) floats, mono, 16 kHz, in -1..1, what `accept` will get next; `preview_samples` of it
+                count. Values that are not finite count as silence.
+
+        Raises:
+            TalkerError: If the array is not one-dimensional floats.
+        """
+        pcm = as_mono_float32(pcm[: self.preview_samples])
+        with self.talker.lock:
+            audio = np.concatenate((self._buffer[: self._filled], pcm))
+            self.voice_preview.update(audio, self.hops, self.noise_floor.floor_power)
+
     def finish(self) -> list[BlendshapeFrame]:
         """Pad the stream with silence and return its last frames: ceil(samples / hop) in all."""
         with self.talker.lock:
@@ -295,6 +324,8 @@ class Stream(NotCopyable):
             self.vad_gate.reset()
             self.eye_motion_state.reset()
             self.noise_floor.reset()
+            self.parted_rest.reset()
+            self.voice_preview.reset()
             self.smoother.reset()
             if not keep_conversation:
                 self.conversation.reset()

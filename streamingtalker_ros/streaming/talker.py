@@ -387,6 +387,15 @@ class Talker(NotCopyable):
         weights = np.clip(motion[:52], 0.0, 1.0)
         weights = apply_lip_constraints(weights, stream.lip_targets, config)
         speaking = apply_gate(stream.vad_gate, weights, stream.lip_targets.aperture)
+        if stream.controls.parted_rest:
+            weights = stream.parted_rest.apply(
+                weights,
+                stream.vad_gate.activity,
+                stream.lip_targets.closing,
+                stream.noise_floor.snr_db,
+                stream.voice_preview.frames_to_voice(stream.hops - 1, index),
+                stream.partner_voice_s > 0.0,
+            )
         if stream.eye_motion:
             apply_eye_motion(stream.eye_motion_state, weights, speaking, stream.seed, index, self.frame_rate)
         rotation = motion[52:55]

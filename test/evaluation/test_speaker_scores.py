@@ -87,6 +87,12 @@ def test_parted_lips_are_counted_in_the_320_ms_around_speech() -> None:
     assert metrics.speech_span([Phone("pau", 0.0, 2.0)]) is None
 
 
+def test_parted_lips_are_counted_at_the_end_of_a_pause() -> None:
+    phones = [Phone("AA", 0.2, 0.6), Phone("pau", 0.6, 1.0), Phone("N", 1.0, 1.2), Phone("T", 1.3, 1.4)]
+    assert metrics.parted_in_pauses(open_except((0.6, 0.84)), phones, 25.0) == 0.5
+    assert np.isnan(metrics.parted_in_pauses(open_except(), phones[2:], 25.0))
+
+
 def test_the_fast_power_of_a_mixture_is_that_of_its_fast_part() -> None:
     t = np.arange(500) / 25.0
     slow, fast = np.sin(2 * np.pi * 2 * t), np.sin(2 * np.pi * 8 * t)

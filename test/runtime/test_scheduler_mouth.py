@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The default checkpoint in a session: the mouth closes when the voice stops."""
+"""The default checkpoint in a session: the mouth closes after the voice, and parts before a queued one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ import numpy.typing as npt
 import pytest
 
 from streamingtalker_ros.face.arkit import MOUTH_MASK
+from streamingtalker_ros.face.lip_measure import lip_gap_measure
 from streamingtalker_ros.streaming import Talker
+from streamingtalker_ros.streaming.parted_rest import REST_GAP_M
 from support.scheduler_harness import S0, SchedulerHarness
 
 
 def opening(frames: list[Any]) -> npt.NDArray[np.float32]:
     return np.array([np.abs(frame.weights[MOUTH_MASK]).max() for frame in frames])
+
+
+def lip_gaps(frames: list[Any]) -> npt.NDArray[np.float64]:
+    """Inner-lip gap of frames, metres above rest."""
+    return np.array([lip_gap_measure()(frame.weights) for frame in frames])
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +80,24 @@ def test_speech_after_a_pause_opens_the_mouth_as_in_a_first_stream(
     again = [frame for frame in harness.audio if frame.stamp >= S0 + 4_000_000_000]
     # the mouth was closed, so that the cross-fade hardly changes it
     np.testing.assert_allclose(opening(again)[:37], opening(reference.audio)[:37], atol=0.02)
+
+
+@pytest.mark.parametrize("packet", [3.0, 0.02], ids=["one message", "a burst of packets"])
+def test_lips_part_before_a_voice_that_is_queued_and_not_before_a_live_one(
+    talker: Talker, speech: npt.NDArray[np.float32], packet: float
+) -> None:
+    room = 14 * np.random.default_rng(0).standard_normal(16000)  # a quiet room for 1 s, then the voice
+    pcm = np.concatenate([room, speech[:32000] * 32767]).astype(np.int16)
+    queued, live, off = (SchedulerHarness(talker, parted_rest=on) for on in (True, True, False))
+    for harness in (queued, off):
+        size = round(packet * 16000)
+        for first in range(0, len(pcm), size):
+            harness.send(pcm[first : first + size], S0 + first * 62_500)
+    live.send_realtime(pcm)
+    for harness in (queued, live, off):
+        harness.run(4.0)
+    before = slice(15, 31)  # the first 0.24 s of the voice are quiet
+    assert lip_gaps(queued.audio)[before].max() > REST_GAP_M
+    assert np.array_equal(lip_gaps(live.audio)[before], lip_gaps(off.audio)[before])
+    speaking = [frame.index for frame in off.audio[40:60] if frame.speaking]
+    assert np.array_equal(lip_gaps(queued.audio)[speaking], lip_gaps(off.audio)[speaking])

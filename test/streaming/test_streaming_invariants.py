@@ -16,6 +16,7 @@ from streamingtalker_ros import Stream, Talker, TalkerError
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.protocol import BlendshapeFrame
+from streamingtalker_ros.streaming.parted_rest import END_S, REST_GAP_M
 from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT
 from support.backends import VARIANTS, Variant
 
@@ -199,9 +200,9 @@ def test_the_mouth_closes_in_silence_and_after_speech(
     frames = run(talker.open_stream(), [speech, silence])
     gap = np.maximum(default_rig().lip_gap(np.stack([f.weights for f in frames])), 0.0)
     voiced = np.flatnonzero(np.abs(speech) > 0.02)[-1]
-    rest = int(np.ceil((voiced / 16000 + 0.2) * talker.frame_rate))
+    rest, shut = (int(np.ceil((voiced / 16000 + pause) * talker.frame_rate)) for pause in (0.2, END_S + 0.08))
     assert gap.max() > 0.003  # metres: the mouth moved
-    assert gap[rest:].max() < 0.0005
+    assert gap[rest:].max() < REST_GAP_M + 1e-6 and gap[shut:].max() == 0.0
     assert not any(f.speaking for f in frames[rest:])
     assert any(f.speaking for f in frames)
 

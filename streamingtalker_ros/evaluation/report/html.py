@@ -84,6 +84,7 @@ SPEAKER_COLUMNS: Final[tuple[Column, ...]] = (
     ("chin_amplitude", "chin", "{:.2f}"),
     ("parted_before_speech", "parted before speech", "{:.1%}"),
     ("parted_after_speech", "after", "{:.1%}"),
+    ("parted_in_pauses", "in pauses", "{:.1%}"),
     ("closures", "closures", "{:.0f}"),
     ("false_closures", "false", "{:.1%}"),
     *(

@@ -512,6 +512,18 @@ class VertexStream(NotCopyable):
             raise TalkerError(f"{name} is not a control of a stream of a vertex model, which has none")
 
     @property
+    def preview_samples(self) -> int:
+        """0: no announcement changes a frame."""
+        return 0
+
+    def announce(self, pcm: np.ndarray) -> None:
+        """Ignore an announcement.
+
+        Args:
+            pcm: Audio that follows.
+        """
+
+    @property
     def partner_voice_s(self) -> float:
         """0: a vertex stream hears no partner."""
         return 0.0
