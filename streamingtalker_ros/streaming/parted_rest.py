@@ -118,7 +118,7 @@ class PartedRest:
         return lip_gap.negative.limit(weights, -self._gap, -gap) if gap < self._gap else weights
 
     def _target(self, turn_ended: bool) -> float:
-        """Return the gap in metres of the pause, which falls as a half cosine would."""
+        """Return the gap in metres of the pause: whole up to `HOLD_S`, then falling smoothly to 0."""
         if turn_ended or self._voiced < self._min_voiced or not self._is_quiet:
             return 0.0
         phase = min(max((self._end - self._silent) / (self._end - self._hold), 0.0), 1.0)
