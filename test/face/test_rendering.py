@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,6 +19,8 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.geometry.phong_tessellation import PhongTessellator
 from streamingtalker_ros.face.rendering.renderer import Renderer, create_renderer
+from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.face.surface_material import MaterialRange, SurfaceMaterial
 from support.face_shapes import part_triangles, shape_weights
 
 Image: TypeAlias = npt.NDArray[np.uint8]
@@ -77,6 +81,36 @@ def test_views_differ_and_an_unknown_view_is_rejected() -> None:
     )
     with pytest.raises(TalkerError, match="front, three_quarter, profile"):
         create_renderer(default_rig(), view="back")
+
+
+def textured_square(image: bytes) -> Rig:
+    """A square of 20 cm that faces the viewer, with a texture whose alpha cuts it."""
+    corners = np.array([[0.0, y, z] for z in (0.1, -0.1) for y in (-0.1, 0.1)], np.float32)
+    rig = Rig.from_mesh("square", corners, np.array([[0, 2, 3], [0, 3, 1]]))
+    uv = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32)
+    material = SurfaceMaterial("picture", image, alpha="MASK")
+    return replace(rig, uv=uv, materials=[MaterialRange(0, 4, material)])
+
+
+def test_a_texture_is_drawn_where_its_coordinates_say_and_cut_by_its_alpha(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Upper left red, upper right blue, nothing below; a damaged image leaves the surface plain and a warning."""
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[:, :32, 0] = pixels[:, 32:, 2] = 220
+    pixels[:32, :, 3] = 255
+    content = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(content, "PNG")
+    renderer = create_renderer(textured_square(content.getvalue()), 120, 120)
+    image = renderer.render([]).astype(int)
+    renderer.close()
+    left, right, below = image[40, 40], image[40, 80], image[80, 60]
+    assert left[0] > 100 > 40 > left[2] and right[2] > 100 > 40 > right[0]
+    assert below.min() > 150
+    renderer = create_renderer(textured_square(content.getvalue()[:60]), 120, 120)
+    assert np.ptp(renderer.render([])[40, 40].astype(int)) < 40
+    renderer.close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_tessellation_keeps_the_vertices_and_rounds_a_sphere() -> None:

@@ -90,6 +90,7 @@ class _Reader:
         self._faces: list[npt.NDArray[np.int64]] = []
         self._vertex_colors: list[npt.NDArray[np.floating]] = []
         self._head_weights: list[npt.NDArray[np.float32]] = []
+        self._normals: list[npt.NDArray[np.float32]] = []
         self._uvs: list[npt.NDArray[np.float32]] = []
         self._materials: list[MaterialRange] = []
         self._follows: list[npt.NDArray[np.float32] | None] = []
@@ -154,6 +155,7 @@ class _Reader:
             scene.head_position,
             np.concatenate(self._uvs) if any(item.material.base_color for item in self._materials) else None,
             tuple(self._materials),
+            np.concatenate(self._normals),
         )
 
     def _find_rig_extras(self, rigs: list[Any]) -> dict[str, Any]:
@@ -180,6 +182,12 @@ class _Reader:
         self._faces.append(self._triangles(instance.name, primitive, matrices, len(points)) + self._count)
         self._vertex_colors.append(self._colors(primitive, len(points)))
         self._read_material(primitive, len(points))
+        normals = np.full((len(points), 3), np.nan, np.float32)
+        if not primitive.get("targets") and "NORMAL" in attributes:
+            found = _rotate(self._document.accessor(attributes["NORMAL"]), matrices)
+            if found.shape == normals.shape:
+                normals = found / np.linalg.norm(found, axis=1, keepdims=True).clip(1e-6)
+        self._normals.append(normals.astype(np.float32))
         self._head_weights.append(head_weights)
         follow = None
         if "_HEAD_FOLLOW" in attributes:

@@ -34,6 +34,7 @@ class ImportedMesh:
         head_position: (3,) position of the head's joint; None without a skeleton.
         uv: (V, 2) texture coordinates; None without textures that can be drawn.
         materials: Materials with textures, and their vertices.
+        normals: (V, 3) of meshes without morph targets, NaN for others; None if the format has none.
     """
 
     vertices: npt.NDArray[np.float32]
@@ -50,3 +51,4 @@ class ImportedMesh:
     head_position: npt.NDArray[np.float64] | None = None
     uv: npt.NDArray[np.float32] | None = None
     materials: tuple[MaterialRange, ...] = ()
+    normals: npt.NDArray[np.float32] | None = None

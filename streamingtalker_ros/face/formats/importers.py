@@ -155,6 +155,7 @@ def _load(
         colors=np.asarray(mesh.colors, np.float32),
         pivot=pivot,
         follow=follow if mesh.follow is None else mesh.follow,
+        normals=None if mesh.uv is None or mesh.normals is None else y_up_to_ros(mesh.normals),
         uv=mesh.uv,
         materials=mesh.materials,
     )

@@ -67,8 +67,8 @@ class HairStyle(NamedTuple):
 _STRAIGHT: Final = Strip(46, 0.020, 0.62, 0.02, 0.5, 0.5, 0.03)
 _CURLY: Final = Strip(18, 0.035, 0.30, 0.16, 3.5, 0.1, 0.1)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
-    "short": HairStyle(1500, 7, 0.050, 0.016, 0.010, 0.0035, 0.35, None, _STRAIGHT, 0.10),
-    "long": HairStyle(1100, 13, 0.245, 0.190, 0.015, 0.006, 0.9, 12.0, _STRAIGHT, 0.05),
+    "short": HairStyle(1900, 7, 0.052, 0.020, 0.010, 0.0030, 0.35, None, _STRAIGHT, 0.06),
+    "long": HairStyle(1200, 12, 0.225, 0.185, 0.014, 0.005, 1.0, 12.0, _STRAIGHT, 0.04),
     "curly": HairStyle(2300, 5, 0.034, 0.016, 0.014, 0.006, 0.0, None, _CURLY, 0.75),
 }
 
@@ -100,7 +100,7 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
     """
     random = np.random.default_rng([seed, 6])
     growth = scalp(surface.base)
-    roots = surface.scatter(growth, style.count, random)
+    roots = surface.scatter(np.sqrt(growth), style.count, random)
     normal = _unit(surface.evaluate(roots, surface.normals))
     start = surface.evaluate(roots, surface.vertices) - _ROOT_DEPTH_M * normal
     place = surface.evaluate(roots, surface.base)
@@ -132,7 +132,7 @@ def _comb(
     noise = random.normal(0.0, style.disorder, place.shape)
     if style.part is not None:
         side = np.sign(place[:, 1] - style.part)
-        return _unit(np.column_stack([-0.45 + 0 * side, side, -0.15 + 0 * side])) + noise
+        return _unit(np.column_stack([-0.7 + 0 * side, side, -0.2 + 0 * side])) + noise
     down = _unit(place - [-125.0, 12.0, 105.0]) * [0.4, 0.5, 1.0] - [0.35, 0.0, 0.25]  # from the crown
     top = smoothstep((place[:, 2] - 48.0) / 30.0)[:, None]
     back = np.array([-0.75, -0.55, 0.25])  # the hair over the forehead is combed back and to a side

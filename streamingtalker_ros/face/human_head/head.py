@@ -55,7 +55,7 @@ _MOUTH_RADIUS_MM: Final = 70.0
 _CREASED: Final = ("mouthSmile", "mouthStretch", "mouthDimple")  # their face units fold the cheeks
 _CREASE_STEPS: Final = 12
 _MIN_DELTA_M: Final = 2e-5
-_UPPER_EDGE_M: Final = 0.0015  # of the front teeth, below MakeHuman's upper row
+_UPPER_EDGE_M: Final = 0.0026  # of the front teeth, below MakeHuman's upper row
 _LOWER_EDGE_M: Final = 0.0035
 _TONGUE: Final = np.array([0.70, 0.34, 0.34])
 

@@ -199,11 +199,11 @@ class _Painter:
         roots = smoothstep(0.5 + 0.35 * self._noise(5.0, 2.2))
         color = _mix(color, 0.8 * self._palette.brow, 0.42 * brow_density(base) * roots * bare)
         grown = scalp(base + np.stack([0.0 * pores, 0.0 * pores, 2.6 * self._noise(6.0)], axis=1))
-        color = _mix(color, 0.75 * self._palette.hair, np.clip(grown * (0.75 + 0.2 * stubble), 0.0, 0.95))
+        color = _mix(color, 0.7 * self._palette.hair, np.clip(grown * (0.92 + 0.08 * stubble), 0.0, 0.98))
         knit = 0.5 + 0.5 * self._knit()
         return color * (1.0 - 0.16 * self._garment * (1.0 - knit))[:, None]
 
-    def _lids(self) -> Image:
+    def _lids(self) -> npt.NDArray[np.floating]:
         """Factors (P, 3) by which the skin of the lids and under the eyes is darker."""
         y, z = np.abs(self._base[:, 1]) - _EYE_MM[0], self._base[:, 2] - _EYE_MM[1]
         front = smoothstep((self._base[:, 0] + 35.0) / 12.0)
@@ -212,7 +212,7 @@ class _Painter:
         under *= 0.5 + 0.5 * smoothstep((self._person.age - 20.0) / 40.0)
         return np.outer(lid, [0.07, 0.14, 0.12]) + np.outer(under, [0.09, 0.13, 0.10])
 
-    def _freckles(self) -> Image:
+    def _freckles(self) -> npt.NDArray[np.floating]:
         """Factors (P, 3) by which freckles, moles and spots of age are darker."""
         base = self._base
         face = smoothstep((base[:, 0] + 60.0) / 25.0) * self._bare * (1.0 - self._lip)
@@ -238,7 +238,7 @@ class _Painter:
             total += np.sin(2.0 * np.pi * bent / (3.2 / frequency) + start)
         return (total / np.sqrt(7.0)).astype(np.float32)
 
-    def _relief(self, pores: Image) -> Image:
+    def _relief(self, pores: Image) -> npt.NDArray[np.floating]:
         """Height (P,) in texels."""
         base = self._base
         front = smoothstep((base[:, 0] + 50.0) / 25.0) * self._bare

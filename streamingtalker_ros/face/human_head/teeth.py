@@ -29,7 +29,17 @@ _IVORY: Final = np.array([0.93, 0.90, 0.84])
 _NECK: Final = np.array([0.86, 0.77, 0.64])  # of the teeth, at the gum
 _GUM: Final = np.array([0.66, 0.33, 0.32])
 _NUM_GUM_COLUMNS: Final = 41
-_GUM_PROFILE: Final = ((0.4, -0.5), (1.1, 1.0), (1.0, 4.0), (-1.0, 8.0))  # mm outward, mm away from the edge
+_GUM_PROFILE: Final = (  # mm outward, mm away from the necks; from the tongue over the necks to the lip
+    (-5.5, 9.0),
+    (-7.2, 4.0),
+    (-6.9, -0.5),
+    (-5.8, -3.0),
+    (0.4, -0.5),
+    (1.1, 1.0),
+    (1.0, 4.0),
+    (-1.0, 8.0),
+)
+_BACK_SHADE: Final = 0.011  # by which a mm further back is darker
 
 
 def teeth(
@@ -69,7 +79,7 @@ def teeth(
                 + (crown[:, 2:] * up + curve) * [0.0, 0.0, 1e-3]
             )
             quads.append((tooth_quads if is_upper else tooth_quads[:, ::-1]) + count)
-            colors.append(color * shade)
+            colors.append(color * shade * (1.0 - _BACK_SHADE * position))
             count += len(crown)
             position += fit * width
     gum, gum_quads = _gum(arch, up, edge_height)
@@ -152,7 +162,7 @@ def _gum(arch: _Arch, up: float, edge_height: float) -> tuple[npt.NDArray[np.flo
         line = []
         for length, lift in zip(lengths, scallop, strict=True):
             center, outward, _ = arch.frame(length)
-            offset = (8.2 + away + (lift if away < 0.5 else 0.0)) * up
+            offset = (8.2 + away + (lift if out > 0.0 and away < 0.5 else 0.0)) * up
             line.append(
                 center + (out * outward + [0.0, 0.0, offset]) / 1000.0 + [0, 0, edge_height - arch.height]
             )

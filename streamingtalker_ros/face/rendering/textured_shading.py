@@ -49,7 +49,7 @@ float ggx(vec3 normal, vec3 light, vec3 eye, float roughness) {
   float nh = clamp(dot(normal, halfway), 0.0, 1.0), nv = clamp(dot(normal, eye), 0.02, 1.0);
   float nl = clamp(dot(normal, light), 0.0, 1.0);
   float d = nh * nh * (a2 - 1.0) + 1.0;
-  float fresnel = 0.04 + 0.96 * pow(1.0 - clamp(dot(light, halfway), 0.0, 1.0), 5.0);
+  float fresnel = min(0.04 + 0.96 * pow(1.0 - clamp(dot(light, halfway), 0.0, 1.0), 5.0), 0.16);
   return fresnel * a2 / (d * d) * 0.25 / max(mix(2.0 * nl * nv, nl + nv, roughness), 0.02) * 2.0;
 }
 """
