@@ -177,9 +177,34 @@ class Page {
       else app.startRecording(canvas('face'));
     };
     button('avatar').onclick = () => input('pick-face').click();
-    select('face-choice').onchange = () =>
-      view.show(/** @type {import('./face_view.js').FaceName} */ (select('face-choice').value));
+    select('face-choice').onchange = () => this.#chooseFace(select('face-choice').value);
+    this.#offerPeople();
     select('detail').onchange = () => view.detail.choose(select('detail').value);
+  }
+
+  /** Offer the people whose heads have been built on the server. */
+  async #offerPeople() {
+    const response = await fetch('/faces.json').catch(() => null);
+    if (response?.ok) people = await response.json();
+    showFaceOptions(this.view);
+  }
+
+  /** @param {string} choice a face that is loaded, or the name of a person after PERSON */
+  async #chooseFace(choice) {
+    const { view } = this;
+    if (!choice.startsWith(PERSON)) {
+      view.show(/** @type {import('./face_view.js').FaceName} */ (choice));
+      return;
+    }
+    const name = choice.slice(PERSON.length);
+    try {
+      const response = await fetch(`/faces/${name}.glb`);
+      if (!response.ok) throw new Error(`the face ${name} could not be fetched (${response.status})`);
+      await view.openAvatar(await response.arrayBuffer(), name);
+    } catch (error) {
+      showStatus(/** @type {Error} */ (error).message, true);
+      showFaceOptions(view);
+    }
   }
 
   #connectFiles() {
@@ -244,6 +269,11 @@ function showStatus(message, isError = false, isTransient = true) {
   if (isError && isTransient) statusTimer = setTimeout(() => showStatus(''), ERROR_DISPLAY_MS);
 }
 
+const PERSON = 'person:'; // before the name of a person in the choice of faces
+
+/** @type {string[]} */
+let people = []; // whose heads the server has
+
 /** @param {FaceView} view */
 function showFaceOptions({ faces, shownFace, detail }) {
   /** @type {[string, string | undefined][]} */
@@ -252,6 +282,7 @@ function showFaceOptions({ faces, shownFace, detail }) {
     ['template', faces.template && "the model's own"],
     ['avatar', faces.avatar?.name],
   ];
+  for (const name of people) if (name !== faces.avatar?.name) options.push([PERSON + name, name]);
   select('face-choice').replaceChildren(
     ...options.flatMap(([name, label]) => (label ? [new Option(label, name, false, name === shownFace)] : [])),
   );

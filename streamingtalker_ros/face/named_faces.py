@@ -60,7 +60,7 @@ def find_face(face: str | os.PathLike[str] | None) -> Path | None:
         return None
     if os.fspath(face) not in NAMES or Path(face).exists():
         return Path(face)
-    built = _cache_folder() / f"{os.fspath(face)}-{_digest()}.glb"
+    built = _cache_folder() / f"{os.fspath(face)}.glb"
     if not built.is_file():
         try:
             data = MakeHumanData(find_data())
@@ -69,6 +69,12 @@ def find_face(face: str | os.PathLike[str] | None) -> Path | None:
             return None
         build_named_face(os.fspath(face), data, built)
     return built
+
+
+def prepared_faces() -> dict[str, Path]:
+    """The files of the names whose heads have been built on this machine, by name."""
+    folder = _cache_folder()
+    return {name: folder / f"{name}.glb" for name in NAMES if (folder / f"{name}.glb").is_file()}
 
 
 def build_named_face(name: str, data: MakeHumanData, path: Path) -> None:
@@ -96,9 +102,9 @@ def build_named_face(name: str, data: MakeHumanData, path: Path) -> None:
 
 
 def _cache_folder() -> Path:
-    """Folder of the built heads: below XDG_CACHE_HOME, or else ~/.cache."""
+    """Folder of the heads that this code builds: below XDG_CACHE_HOME, or else ~/.cache."""
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "streamingtalker_ros" / "faces"
+    return (Path(cache) if cache else Path.home() / ".cache") / "streamingtalker_ros" / "faces" / _digest()
 
 
 def _digest() -> str:

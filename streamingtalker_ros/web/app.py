@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
@@ -22,6 +23,7 @@ from streamingtalker_ros.conversation.commands import GESTURE_NAMES
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.stored import default_rig
+from streamingtalker_ros.face.named_faces import prepared_faces
 from streamingtalker_ros.process import FaultLog, each_once, never_raising, print_warning
 from streamingtalker_ros.supervision import EXIT_THREAD_FAILED
 from streamingtalker_ros.web import assets
@@ -176,6 +178,9 @@ class WebContext:
         files["/face.glb"] = assets.encode_face(default_rig())
         if self.talker.template is not None and self.talker.triangles is not None:
             files["/template.glb"] = assets.encode_template(self.talker.template, self.talker.triangles)
+        people = prepared_faces()
+        files["/faces.json"] = assets.StaticAsset.compress(json.dumps([*people]).encode(), "application/json")
+        files |= {f"/faces/{name}.glb": assets.load_avatar(path) for name, path in people.items()}
         if face is not None:
             files["/avatar.glb"] = assets.load_avatar(face)
         return files

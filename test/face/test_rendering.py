@@ -95,7 +95,7 @@ def textured_square(image: bytes) -> Rig:
 def test_a_texture_is_drawn_where_its_coordinates_say_and_cut_by_its_alpha(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Upper left red, upper right blue, nothing below; a damaged image leaves the surface plain and a warning."""
+    """Left red, right blue, nothing below; a damaged image gives a plain surface, and a warning."""
     pixels = np.zeros((64, 64, 4), np.uint8)
     pixels[:, :32, 0] = pixels[:, 32:, 2] = 220
     pixels[:32, :, 3] = 255

@@ -101,10 +101,12 @@ def test_a_published_checkpoint_moves_its_own_template(
 
 @pytest.mark.browser
 def test_a_face_of_the_server_is_shown_in_place_of_the_default(
-    browser: chromium.Chromium, tmp_path: Path
+    browser: chromium.Chromium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """People whose heads have been built are offered, and shown when they are chosen."""
     path = tmp_path / "robot.glb"
     path.write_bytes(write_glb(default_rig()))
+    monkeypatch.setattr("streamingtalker_ros.web.app.prepared_faces", lambda: {"maya": path})
     talker: TalkerProtocol = small_talker()
     with Server(WebContext(talker, warn=lambda message: None, face=path)).background() as server:
         page = browser.open(server.address + "?detail=low", WINDOW)
@@ -113,6 +115,10 @@ def test_a_face_of_the_server_is_shown_in_place_of_the_default(
         assert (
             page.run("document.querySelector('#face-choice').selectedOptions[0].textContent") == "robot.glb"
         )
+        page.run("""(() => { const choice = document.querySelector('#face-choice');
+            choice.value = 'person:maya'; choice.dispatchEvent(new Event('change')); return 1; })()""")
+        page.wait("document.querySelector('#face-choice').selectedOptions[0].textContent === 'maya'", 60)
+        assert page.run("app.view.faces.avatar.name") == "maya"
         assert page.errors == []
         page.close()
 

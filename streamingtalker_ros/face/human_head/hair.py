@@ -9,11 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.default_head.head import EYE_CENTER
 from streamingtalker_ros.face.default_head.mesh import smoothstep
 from streamingtalker_ros.face.human_head.canvas import encode_png
 from streamingtalker_ros.face.human_head.part import Part, grid_quads, triangulate
 from streamingtalker_ros.face.human_head.person import Person
-from streamingtalker_ros.face.human_head.skin_colors import Palette, brow_density, brow_place, scalp
+from streamingtalker_ros.face.human_head.skin_colors import (
+    HEAD_CENTER_X_MM,
+    Palette,
+    brow_density,
+    brow_place,
+    scalp,
+)
 from streamingtalker_ros.face.human_head.strand_texture import LOCKS, Strip, paint_strips
 from streamingtalker_ros.face.human_head.strands import cards
 from streamingtalker_ros.face.human_head.surface import Roots, Surface
@@ -30,6 +37,8 @@ _BROW_LENGTH_M: Final = 0.0078
 _BROW_WIDTH_M: Final = 0.0034
 _BROW_STRIP: Final = Strip(4, 0.019, 0.0, 0.02, 0.4, 0.5, 0.1)
 _LASH_STRIP: Final = Strip(9, 0.017, 0.0, 0.05, 0.3, 0.25, 0.02)
+_FACE_EDGE: Final = ((-40.0, 2.0, 26.0, 36.0, 52.0, 66.0, 71.0), (64.0, 66.0, 60.0, 52.0, 40.0, 26.0, 0.0))
+"""Height in mm, and degrees from the front up to which no hair hangs there."""
 _LASH_REACH: Final = {"upper": 1.0, "lower": 0.6}  # length as a fraction of MakeHuman's card
 _HAIR_TEXTURE: Final = (512, 1024)
 _FINE_TEXTURE: Final = (128, 1024)  # of brows and lashes
@@ -68,7 +77,7 @@ _STRAIGHT: Final = Strip(46, 0.020, 0.62, 0.02, 0.5, 0.5, 0.03)
 _CURLY: Final = Strip(18, 0.035, 0.30, 0.16, 3.5, 0.1, 0.1)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
     "short": HairStyle(1900, 7, 0.052, 0.020, 0.010, 0.0030, 0.35, None, _STRAIGHT, 0.06),
-    "long": HairStyle(1200, 12, 0.225, 0.185, 0.014, 0.005, 1.0, 12.0, _STRAIGHT, 0.04),
+    "long": HairStyle(1450, 12, 0.225, 0.185, 0.014, 0.005, 1.0, 12.0, _STRAIGHT, 0.04),
     "curly": HairStyle(2300, 5, 0.034, 0.016, 0.014, 0.006, 0.0, None, _CURLY, 0.75),
 }
 
@@ -111,7 +120,7 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
     tangent = _unit(np.gradient(paths, axis=1))
     outward = _head_normals(surface, paths)
     across = _unit(np.cross(tangent, outward))
-    taper = np.interp(np.linspace(0.0, 1.0, style.points), [0.0, 0.2, 0.7, 1.0], [0.7, 1.0, 0.95, 0.6])
+    taper = np.interp(np.linspace(0.0, 1.0, style.points), [0.0, 0.2, 0.7, 1.0], [0.95, 1.0, 0.95, 0.6])
     width = style.width * taper * random.uniform(0.7, 1.2, (style.count, 1))
     vertices, triangles, uv = cards(paths, across, width, random.integers(LOCKS, size=style.count))
     image = paint_strips(style.strip, colors.hair, _HAIR_TEXTURE, random)
@@ -185,10 +194,25 @@ def _grow(
             + (np.maximum(wanted - height, 0.0) - 0.35 * np.maximum(height - 2.5 * wanted, 0.0))[:, None]
             * normal
         )
+        point = _clear_face(point)
         new = _unit(point - paths[-1])
         direction = _unit(new - style.weight * stiffness * _UP * 0.35)
         paths.append(point)
     return np.stack(paths, axis=1)
+
+
+def _clear_face(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Points (N, 3) turned around the head to the hairline where they are in front of it."""
+    place = 1e3 * points - EYE_CENTER * (1.0, 0.0, 1.0)
+    x, y = place[:, 0] - HEAD_CENTER_X_MM, place[:, 1]
+    turn = np.arctan2(y, x)
+    limit = np.radians(np.interp(place[:, 2], *_FACE_EDGE))
+    turned = np.where(y < 0.0, -1.0, 1.0) * np.maximum(np.abs(turn), limit)
+    radius = np.hypot(x, y)
+    result = points.copy()
+    result[:, 0] += (radius * np.cos(turned) - x) / 1e3
+    result[:, 1] += (radius * np.sin(turned) - y) / 1e3
+    return result
 
 
 def brows(surface: Surface, colors: Palette, seed: int) -> Part:

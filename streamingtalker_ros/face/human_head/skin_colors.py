@@ -57,7 +57,7 @@ _FLUSHED: Final = (  # (y, z, radius) in mm, strength
 _BROW: Final = np.array([[11.0, 15.0], [20.0, 19.0], [30.0, 22.0], [40.0, 23.0], [49.0, 19.0], [54.0, 14.5]])
 """(y, z) of the middle of the left brow."""
 _BROW_HALF_WIDTH_MM: Final = (3.8, 4.2, 3.4, 2.6, 1.7, 0.7)
-_HEAD_CENTER_X: Final = -75.0
+HEAD_CENTER_X_MM: Final = -75.0
 _HAIRLINE: Final = np.array(  # degrees from the front, mm
     [
         [0.0, 71.0],
@@ -134,7 +134,7 @@ def scalp(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     Args:
         base: (V, 3) places.
     """
-    degrees = np.degrees(np.abs(np.arctan2(base[:, 1], base[:, 0] - _HEAD_CENTER_X)))
+    degrees = np.degrees(np.abs(np.arctan2(base[:, 1], base[:, 0] - HEAD_CENTER_X_MM)))
     height = base[:, 2] - np.interp(degrees, _HAIRLINE[:, 0], _HAIRLINE[:, 1])
     on_ear = (np.abs(base[:, 1]) > 79.0) & (base[:, 2] < 28.0)
     return np.where(on_ear, 0.0, smoothstep(height / 9.0))

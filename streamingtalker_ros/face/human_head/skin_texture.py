@@ -198,7 +198,7 @@ class _Painter:
         color = _mix(color, 0.7 * self._palette.brow, np.clip(dots, 0.0, 0.7))
         roots = smoothstep(0.5 + 0.35 * self._noise(5.0, 2.2))
         color = _mix(color, 0.8 * self._palette.brow, 0.42 * brow_density(base) * roots * bare)
-        grown = scalp(base + np.stack([0.0 * pores, 0.0 * pores, 2.6 * self._noise(6.0)], axis=1))
+        grown = scalp(base + np.stack([0.0 * pores, 0.0 * pores, 1.6 * self._noise(6.0)], axis=1))
         color = _mix(color, 0.7 * self._palette.hair, np.clip(grown * (0.92 + 0.08 * stubble), 0.0, 0.98))
         knit = 0.5 + 0.5 * self._knit()
         return color * (1.0 - 0.16 * self._garment * (1.0 - knit))[:, None]

@@ -13,7 +13,9 @@ from streamingtalker_ros.face.human_head.part import Part, grid_quads, triangula
 
 # from the middle to the back: mm width, mm height of the crown
 _UPPER: Final = ((8.4, 9.6), (6.6, 8.4), (7.4, 9.4), (6.9, 7.8), (6.6, 7.4), (9.0, 7.0))
-_LOWER: Final = ((5.4, 8.2), (5.9, 8.4), (6.8, 9.0), (6.9, 7.6), (7.0, 7.2), (10.0, 7.0))
+_LOWER: Final = ((5.4, 6.6), (5.9, 6.8), (6.8, 7.2), (6.9, 6.4), (7.0, 6.2), (10.0, 6.0))
+_UPPER_CROWN_MM: Final = 8.2  # height that the gum leaves bare
+_LOWER_CROWN_MM: Final = 6.2
 _DEPTH_MM: Final = 5.5
 _GAP_MM: Final = 0.15
 _NUM_AROUND: Final = 14
@@ -82,7 +84,7 @@ def teeth(
             colors.append(color * shade * (1.0 - _BACK_SHADE * position))
             count += len(crown)
             position += fit * width
-    gum, gum_quads = _gum(arch, up, edge_height)
+    gum, gum_quads = _gum(arch, up, edge_height, _UPPER_CROWN_MM if is_upper else _LOWER_CROWN_MM)
     vertices = np.concatenate([*points, gum])
     system = np.column_stack([row, np.ones(len(row))])
     movement = np.einsum("kn,snd->skd", np.linalg.pinv(system), deltas)
@@ -152,7 +154,9 @@ def _tooth(
     return points, grid_quads(len(_LEVELS) + 1, _NUM_AROUND, closed=True), _NECK + (_IVORY - _NECK) * blend
 
 
-def _gum(arch: _Arch, up: float, edge_height: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+def _gum(
+    arch: _Arch, up: float, edge_height: float, crown: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """A strip over the necks of the teeth."""
     reach = 1000.0 * arch.half_length - 1.0
     lengths = np.linspace(-reach, reach, _NUM_GUM_COLUMNS)
@@ -162,7 +166,7 @@ def _gum(arch: _Arch, up: float, edge_height: float) -> tuple[npt.NDArray[np.flo
         line = []
         for length, lift in zip(lengths, scallop, strict=True):
             center, outward, _ = arch.frame(length)
-            offset = (8.2 + away + (lift if out > 0.0 and away < 0.5 else 0.0)) * up
+            offset = (crown + away + (lift if out > 0.0 and away < 0.5 else 0.0)) * up
             line.append(
                 center + (out * outward + [0.0, 0.0, offset]) / 1000.0 + [0, 0, edge_height - arch.height]
             )

@@ -36,6 +36,7 @@ _LIGHT: Final = """
   radiance += lightColor{k} * {gain:.3f} * (albedo * lit + reflected * clamp(4.0 * cosine + 0.4, 0.0, 1.0));
 """
 _GGX: Final = """reflected = vec3(ggx(normal, light, eye, roughness) * clamp(cosine, 0.0, 1.0));
+  reflected *= 1.0 - {clearcoat:.3f};
   reflected += {clearcoat:.3f} * ggx(smoothNormal, light, eye, {coat_roughness:.3f})
     * clamp(dot(smoothNormal, light), 0.0, 1.0);"""
 _STRANDS: Final = """halfway = normalize(light + eye);
