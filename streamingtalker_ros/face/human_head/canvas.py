@@ -39,10 +39,8 @@ class Canvas:
     def interpolate(self, values: npt.NDArray[np.float64]) -> Image:
         """Values (P, K) of the covered texels from values (V, K) of the vertices."""
         found = values.astype(np.float32)
-        return sum(
-            (self._weights[:, k, None] * found[self._vertices[:, k]] for k in range(3)),
-            np.zeros((len(self.texels), values.shape[1]), np.float32),
-        )
+        a, b, c = (self._weights[:, k, None] * found[self._vertices[:, k]] for k in range(3))
+        return a + b + c
 
     def to_image(self, values: Image) -> Image:
         """An image (size, size, K) of values (P, K) of the covered texels; averages fill the rest."""
@@ -90,10 +88,9 @@ def enlarge(image: Image, factor: int) -> Image:
         step = np.where(position < 0.0, 1, -1)
         moved = np.stack([np.roll(image, shift, axis) for shift in step])
         blend = image * (1.0 - share) + moved * share
-        image = np.moveaxis(blend, 0, axis + 1).reshape(
-            [length * (factor if k == axis else 1) for k, length in enumerate(image.shape)]
-        )
-    return image.astype(np.float32)
+        rows, columns = (length * (factor if k == axis else 1) for k, length in enumerate(image.shape))
+        image = np.moveaxis(blend, 0, axis + 1).reshape(rows, columns).astype(np.float32)
+    return image
 
 
 def blur(image: Image, radius: float) -> Image:

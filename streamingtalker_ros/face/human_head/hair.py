@@ -37,7 +37,7 @@ _BROW_LENGTH_M: Final = 0.0078
 _BROW_WIDTH_M: Final = 0.0034
 _BROW_STRIP: Final = Strip(4, 0.019, 0.0, 0.02, 0.4, 0.5, 0.1)
 _LASH_STRIP: Final = Strip(9, 0.017, 0.0, 0.05, 0.3, 0.25, 0.02)
-_FACE_EDGE: Final = ((-40.0, 2.0, 26.0, 36.0, 52.0, 66.0, 71.0), (64.0, 66.0, 60.0, 52.0, 40.0, 26.0, 0.0))
+_FACE_EDGE: Final = ((-40.0, 2.0, 26.0, 36.0, 52.0, 66.0, 71.0), (80.0, 80.0, 76.0, 62.0, 46.0, 28.0, 0.0))
 """Height in mm, and degrees from the front up to which no hair hangs there."""
 _LASH_REACH: Final = {"upper": 1.0, "lower": 0.6}  # length as a fraction of MakeHuman's card
 _HAIR_TEXTURE: Final = (512, 1024)
@@ -77,7 +77,7 @@ _STRAIGHT: Final = Strip(46, 0.020, 0.62, 0.02, 0.5, 0.5, 0.03)
 _CURLY: Final = Strip(18, 0.035, 0.30, 0.16, 3.5, 0.1, 0.1)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
     "short": HairStyle(1900, 7, 0.052, 0.020, 0.010, 0.0030, 0.35, None, _STRAIGHT, 0.06),
-    "long": HairStyle(1450, 12, 0.225, 0.185, 0.014, 0.005, 1.0, 12.0, _STRAIGHT, 0.04),
+    "long": HairStyle(1450, 12, 0.205, 0.170, 0.014, 0.005, 1.0, 12.0, _STRAIGHT, 0.04),
     "curly": HairStyle(2300, 5, 0.034, 0.016, 0.014, 0.006, 0.0, None, _CURLY, 0.75),
 }
 
@@ -113,7 +113,9 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
     normal = _unit(surface.evaluate(roots, surface.normals))
     start = surface.evaluate(roots, surface.vertices) - _ROOT_DEPTH_M * normal
     place = surface.evaluate(roots, surface.base)
-    direction = _unit(_comb(place, style, random) + _RISE * normal)
+    comb = _comb(place, style, random)
+    comb -= np.einsum("nk,nk->n", comb, normal)[:, None] * normal
+    direction = _unit(_unit(comb) + _RISE * normal)
     crown = np.clip((place[:, 2] - 20.0) / 80.0, 0.0, 1.0)
     length = (style.side + (style.top - style.side) * crown) * random.uniform(0.8, 1.1, style.count)
     paths = _grow(surface, start, direction, length, style, random)

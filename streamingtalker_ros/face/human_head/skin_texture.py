@@ -192,7 +192,7 @@ class _Painter:
         color = color * (1.0 - bare[:, None] * self._lids())
         color = color * (1.0 - bare[:, None] * self._freckles())
         creases = self._lip_creases()
-        color = color * (1.0 - 0.12 * np.clip(creases, 0.0, 1.5) * self._lip)[:, None]
+        color = (color * (1.0 - 0.12 * np.clip(creases, 0.0, 1.5) * self._lip)[:, None]).astype(np.float32)
         beard_amount = 0.5 * smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 16.0) / 8.0)
         dots = np.clip(stubble - 0.6, 0.0, 1.2) * beard(base) * beard_amount * bare * (1.0 - self._lip)
         color = _mix(color, 0.7 * self._palette.brow, np.clip(dots, 0.0, 0.7))
@@ -201,7 +201,7 @@ class _Painter:
         grown = scalp(base + np.stack([0.0 * pores, 0.0 * pores, 1.6 * self._noise(6.0)], axis=1))
         color = _mix(color, 0.7 * self._palette.hair, np.clip(grown * (0.92 + 0.08 * stubble), 0.0, 0.98))
         knit = 0.5 + 0.5 * self._knit()
-        return color * (1.0 - 0.16 * self._garment * (1.0 - knit))[:, None]
+        return (color * (1.0 - 0.16 * self._garment * (1.0 - knit))[:, None]).astype(np.float32)
 
     def _lids(self) -> npt.NDArray[np.floating]:
         """Factors (P, 3) by which the skin of the lids and under the eyes is darker."""
