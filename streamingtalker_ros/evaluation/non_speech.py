@@ -262,7 +262,7 @@ def truncate_speech(pcm: np.ndarray, rng: np.random.Generator) -> tuple[npt.NDAr
 def closing_times(
     talker: Talker, rig: Rig, audio: Sequence[np.ndarray], limit: float, seed: int = 0, **options: Any
 ) -> npt.NDArray[np.float64]:
-    """Time from the end of truncated speech until the mouth stays closed.
+    """Time from the end of truncated speech until the mouth stays closed, without the parted rest.
 
     Args:
         talker: a blendshape talker.
@@ -277,7 +277,7 @@ def closing_times(
     """
     rng = np.random.default_rng(seed)
     truncated = [truncate_speech(pcm, rng) for pcm in audio]
-    motion = synthesize_batch(talker, [pcm for pcm, _ in truncated], **options)
+    motion = synthesize_batch(talker, [pcm for pcm, _ in truncated], parted_rest=False, **options)
     return np.array(
         [
             metrics.closing_time(lip_aperture(rig, weights), cut, talker.frame_rate, limit)

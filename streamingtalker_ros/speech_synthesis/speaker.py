@@ -6,10 +6,9 @@
     utterance = speaker.say("Hello")
     utterance.wait()
 
-The audio goes on as it is written, at most half a second ahead of its time, so that the lips move before the
-command has ended and barge-in leaves nothing behind. Its stamps say when it is to be heard: the first audio
-at once, the rest without a gap. If the command is slower than its voice, what follows the pause is a new
-stream.
+The audio goes on as it is written, at most 0.7 s ahead of its time, so that the lips move before the command
+has ended and barge-in leaves nothing behind. Its stamps say when it is to be heard: the first audio at once,
+the rest without a gap. If the command is slower than its voice, what follows the pause is a new stream.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ MAX_QUEUED: Final = 16
 MAX_AUDIO_BYTES: Final = 64 * 1024 * 1024
 """Longest sound file of one utterance."""
 
-_LEAD_S: Final = 0.5  # by which audio is fed ahead of its time
+_LEAD_S: Final = 0.7  # by which audio is fed ahead of its time, so that lips part before a voice in it
 _PIECE_S: Final = 0.1
 _LATE_S: Final = 0.02  # behind its time, from which on audio begins a new stream
 _MAX_UTTERANCE_S: Final = 600.0

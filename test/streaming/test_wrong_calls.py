@@ -122,6 +122,7 @@ WRONG_BLENDSHAPE_OPTIONS: list[dict[str, Any]] = [
     {"guidance": 10**5000},
     {"guidance": Hostile()},
     {"mouth_expressiveness": None},
+    {"parted_rest": "yes"},
     {"expression": 5},
     {"expression": "noSuchShape:1"},
     {"expression": {"jawOpen": 3}},
