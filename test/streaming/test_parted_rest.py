@@ -11,7 +11,14 @@ import numpy.typing as npt
 import pytest
 
 from streamingtalker_ros import Stream, Talker
-from streamingtalker_ros.audio.augmentation import mains_hum, pink_noise, plucked_music, set_rms, white_noise
+from streamingtalker_ros.audio.augmentation import (
+    active_level,
+    mains_hum,
+    pink_noise,
+    plucked_music,
+    set_rms,
+    white_noise,
+)
 from streamingtalker_ros.face.arkit import MOUTH_MASK
 from streamingtalker_ros.face.lip_measure import CONTACT_GAP_M, lip_gap_measure
 from streamingtalker_ros.model.protocol import BlendshapeFrame
@@ -116,6 +123,14 @@ def test_only_pauses_and_what_precedes_an_announced_voice_differ(
     assert gap[3:].min() > REST_GAP_M and np.all(np.diff(gap[:3]) > 0)
     assert np.diff(gap[:4]).max() < 1.1 * ANNOUNCED_GAP_M / RISE_FRAMES
     assert not np.any([frame.weights[MOUTH_MASK] for frame in queued[max(rest) : min(leads[1])]])
+
+
+def test_pauses_in_noise_of_10_db_part_no_lips(talker: Talker, speech: npt.NDArray[np.float32]) -> None:
+    voice = speech[: round(1.8 * 16000)]
+    noise = set_rms(pink_noise(len(voice) + 16000, np.random.default_rng(3)), active_level(voice) - 10.0)
+    noisy = noise + np.concatenate([voice, np.zeros(16000, np.float32)])
+    plain, parted = (run(talker.open_stream(parted_rest=on), noisy) for on in (False, True))
+    assert all(np.array_equal(a.weights, b.weights) for a, b in zip(plain, parted, strict=True))
 
 
 @pytest.mark.parametrize("generate", [white_noise, pink_noise, mains_hum, plucked_music])
