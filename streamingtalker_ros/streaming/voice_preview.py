@@ -22,10 +22,10 @@ from streamingtalker_ros.streaming.voice_gate import hop_power
 if TYPE_CHECKING:
     from streamingtalker_ros.streaming.talker import Talker
 
-MIN_VOICED_HOPS: Final = 13
+MIN_VOICED_HOPS: Final = 15
 """Voiced hops that make a voice,"""
 
-EVIDENCE_HOPS: Final = 20
+EVIDENCE_HOPS: Final = 24
 """of this many from the first on."""
 
 PREVIEW_HOPS: Final = LEAD_FRAMES + EVIDENCE_HOPS
