@@ -86,6 +86,9 @@ export class Avatar {
         vertices += node.geometry.attributes.position.count;
         node.castShadow = node.receiveShadow = true;
         node.frustumCulled = false;
+        for (const material of [node.material].flat()) {
+          if (material.alphaTest > 0) material.alphaToCoverage = true; // smooth edges of hair
+        }
         targets.push(...findTargets(node, drivers, parser.associations.get(node), names));
       } else {
         const name = node.userData.name || node.name; // the loader drops colons and dots of names

@@ -34,7 +34,7 @@ _HAIR: Final = {  # colours from which the seed chooses
 _IRIS: Final = {
     "african": ((0.24, 0.12, 0.06), (0.30, 0.17, 0.08)),
     "asian": ((0.27, 0.14, 0.07), (0.34, 0.19, 0.09)),
-    "caucasian": ((0.34, 0.21, 0.10), (0.35, 0.47, 0.56), (0.38, 0.42, 0.24), (0.44, 0.50, 0.54)),
+    "caucasian": ((0.34, 0.21, 0.10), (0.33, 0.42, 0.50), (0.33, 0.33, 0.22), (0.41, 0.46, 0.49)),
 }
 _GREY: Final = np.array([0.66, 0.65, 0.64])
 _GARMENTS: Final = (
@@ -58,6 +58,8 @@ _BROW: Final = np.array([[11.0, 15.0], [20.0, 19.0], [30.0, 22.0], [40.0, 23.0],
 """(y, z) of the middle of the left brow."""
 _BROW_HALF_WIDTH_MM: Final = (3.8, 4.2, 3.4, 2.6, 1.7, 0.7)
 HEAD_CENTER_X_MM: Final = -75.0
+_BEARD_EDGE: Final = ((0.0, 12.0, 30.0, 48.0, 62.0, 72.0), (-44.0, -45.0, -60.0, -54.0, -30.0, -5.0))
+"""y and z, mm, above which no beard grows."""
 _HAIRLINE: Final = np.array(  # degrees from the front, mm
     [
         [0.0, 71.0],
@@ -217,11 +219,11 @@ def beard(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """
     y, z = np.abs(base[:, 1]), base[:, 2]
     jaw = (
-        smoothstep((-52.0 - 0.25 * y - z) / 16.0)
-        * smoothstep((z + 135.0) / 14.0)
-        * smoothstep((base[:, 0] + 62.0) / 20.0)
+        smoothstep((np.interp(y, *_BEARD_EDGE) - z) / 20.0)
+        * smoothstep((z + 135.0) / 18.0)
+        * smoothstep((base[:, 0] + 78.0) / 26.0)
     )
-    return np.asarray(jaw * smoothstep((72.0 - y) / 12.0))
+    return np.asarray(jaw)
 
 
 def _mix(

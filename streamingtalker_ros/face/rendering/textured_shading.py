@@ -42,7 +42,7 @@ _GGX: Final = """reflected = vec3(ggx(normal, light, eye, roughness) * clamp(cos
 _STRANDS: Final = """halfway = normalize(light + eye);
   along = dot(strand, halfway);
   along = max(1.0 - along * along, 0.0);
-  reflected = (0.05 * pow(along, 80.0) + 0.9 * albedo * pow(along, 12.0)) * clamp(cosine + 0.4, 0.0, 1.0);"""
+  reflected = (0.07 * pow(along, 80.0) + 1.5 * albedo * pow(along, 12.0)) * clamp(cosine + 0.4, 0.0, 1.0);"""
 _FUNCTIONS: Final = """
 float ggx(vec3 normal, vec3 light, vec3 eye, float roughness) {
   vec3 halfway = normalize(light + eye);
