@@ -29,7 +29,8 @@ class SurfaceMaterial:
         roughness_map: Image whose green channel is the roughness; None for none.
         clearcoat: Strength of a smooth coat over the surface, such as tears, 0..1 (KHR_materials_clearcoat).
         alpha: Whether the alpha of `base_color` is ignored, cuts the surface away where it is below
-            `ALPHA_CUTOFF`, or blends it.
+            `alpha_cutoff`, or blends it.
+        alpha_cutoff: See `alpha`.
         double_sided: Whether back faces are drawn.
     """
 
@@ -41,10 +42,10 @@ class SurfaceMaterial:
     roughness_map: bytes | None = None
     clearcoat: float = 0.0
     alpha: Literal["OPAQUE", "MASK", "BLEND"] = "OPAQUE"
+    alpha_cutoff: float = 0.5
     double_sided: bool = False
 
 
-ALPHA_CUTOFF: Final = 0.5
 CLEARCOAT_ROUGHNESS: Final = 0.1
 
 

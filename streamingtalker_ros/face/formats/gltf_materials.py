@@ -49,6 +49,7 @@ def read_material(document: GltfDocument, number: Any) -> SurfaceMaterial | None
             _read_image(document, surface.get("metallicRoughnessTexture")),
             float(coat.get("clearcoatFactor", 0.0)),
             alpha if alpha in ("MASK", "BLEND") else "OPAQUE",
+            float(material.get("alphaCutoff", 0.5)),
             bool(material.get("doubleSided", False)),
         )
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:

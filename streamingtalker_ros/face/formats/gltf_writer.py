@@ -298,6 +298,8 @@ class _PartsWriter(_Writer):
             result["normalTexture"] = {"index": self._images[material.normal]}
         if material.alpha != "OPAQUE":
             result["alphaMode"] = material.alpha
+        if material.alpha == "MASK":
+            result["alphaCutoff"] = material.alpha_cutoff
         if material.double_sided:
             result["doubleSided"] = True
         if material.clearcoat:

@@ -40,6 +40,7 @@ _LASH_STRIP: Final = Strip(9, 0.017, 0.0, 0.05, 0.3, 0.25, 0.02)
 _FACE_EDGE: Final = ((-40.0, 2.0, 26.0, 36.0, 52.0, 66.0, 71.0), (80.0, 80.0, 76.0, 62.0, 46.0, 28.0, 0.0))
 """Height in mm, and degrees from the front up to which no hair hangs there."""
 _LASH_REACH: Final = {"upper": 1.0, "lower": 0.6}  # length as a fraction of MakeHuman's card
+_HAIR_CUTOFF: Final = 0.35  # below 0.5, since smaller images of the texture hold less alpha
 _HAIR_TEXTURE: Final = (512, 1024)
 _FINE_TEXTURE: Final = (128, 1024)  # of brows and lashes
 _LASH_STRIPS: Final = {"upper": 8, "lower": 3}  # strips of the texture along a lid
@@ -73,8 +74,8 @@ class HairStyle(NamedTuple):
     disorder: float
 
 
-_STRAIGHT: Final = Strip(46, 0.020, 0.62, 0.02, 0.5, 0.5, 0.03)
-_CURLY: Final = Strip(18, 0.035, 0.30, 0.16, 3.5, 0.1, 0.1)
+_STRAIGHT: Final = Strip(46, 0.020, 0.85, 0.02, 0.5, 0.5, 0.03)
+_CURLY: Final = Strip(18, 0.035, 0.45, 0.16, 3.5, 0.1, 0.1)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
     "short": HairStyle(1900, 7, 0.052, 0.020, 0.010, 0.0030, 0.35, None, _STRAIGHT, 0.06),
     "long": HairStyle(1450, 12, 0.205, 0.170, 0.014, 0.005, 1.0, 12.0, _STRAIGHT, 0.04),
@@ -126,7 +127,9 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
     width = style.width * taper * random.uniform(0.7, 1.2, (style.count, 1))
     vertices, triangles, uv = cards(paths, across, width, random.integers(LOCKS, size=style.count))
     image = paint_strips(style.strip, colors.hair, _HAIR_TEXTURE, random)
-    material = SurfaceMaterial("hair", encode_png(image), roughness=0.5, alpha="MASK", double_sided=True)
+    material = SurfaceMaterial(
+        "hair", encode_png(image), roughness=0.5, alpha="MASK", alpha_cutoff=_HAIR_CUTOFF, double_sided=True
+    )
     tint = np.tile(colors.hair, (len(vertices), 1))
     normals = np.repeat(outward.reshape(-1, 3), 2, axis=0)
     return Part("hair", vertices, triangles, tint, uv=uv, material=material, normals=normals)

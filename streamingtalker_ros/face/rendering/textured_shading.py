@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.face.surface_material import (
-    ALPHA_CUTOFF,
     CLEARCOAT_ROUGHNESS,
     SurfaceMaterial,
     decode_image,
@@ -108,7 +107,7 @@ def apply_material(vtk: Any, actor: Any, material: SurfaceMaterial, num_lights: 
     )
     code = _BODY.format(
         base="texture(baseMap, tcoordVCVSOutput)" if base else "vec4(1.0)",
-        alpha=_CUT.format(cutoff=ALPHA_CUTOFF, samples=_SAMPLES) if material.alpha == "MASK" else "",
+        alpha=_CUT.format(cutoff=material.alpha_cutoff, samples=_SAMPLES) if material.alpha == "MASK" else "",
         factor=_vector(material.base_factor),
         normal=_NORMAL_MAP if normal else "",
         roughness=f"{material.roughness:.4f}"
