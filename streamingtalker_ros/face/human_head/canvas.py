@@ -14,7 +14,7 @@ from streamingtalker_ros.face.rendering.software_renderer import rasterize
 
 Image = npt.NDArray[np.float32]
 
-_JPEG_QUALITY: Final = 86
+_JPEG_QUALITY: Final = 84
 
 
 class Canvas:

@@ -78,7 +78,7 @@ _STRAIGHT: Final = Strip(46, 0.020, 0.85, 0.02, 0.5, 0.5, 0.03)
 _CURLY: Final = Strip(18, 0.035, 0.45, 0.16, 3.5, 0.1, 0.1)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
     "short": HairStyle(1900, 7, 0.052, 0.020, 0.010, 0.0030, 0.35, None, _STRAIGHT, 0.06),
-    "long": HairStyle(1450, 12, 0.205, 0.170, 0.014, 0.005, 1.0, 12.0, _STRAIGHT, 0.04),
+    "long": HairStyle(1300, 12, 0.205, 0.170, 0.014, 0.005, 1.0, 12.0, _STRAIGHT, 0.04),
     "curly": HairStyle(2300, 5, 0.034, 0.016, 0.014, 0.006, 0.0, None, _CURLY, 0.75),
 }
 
