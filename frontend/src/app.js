@@ -2,7 +2,6 @@
 // The page's player, which also records.
 import { Player } from './player.js';
 import { Recorder } from './recorder.js';
-import { isFaceFrame } from './timeline.js';
 
 /** @typedef {import('./player.js').ServerInfo} ServerInfo */
 /** @typedef {import('./player.js').PlayerCallbacks & RecordingCallback} AppCallbacks */
@@ -15,25 +14,7 @@ export class App extends Player {
    * @param {string} url of the WebSocket
    */
   constructor(view, callbacks, url) {
-    super(
-      view,
-      {
-        ...callbacks,
-        onAudio: (samples, time, sampleRate) => {
-          callbacks.onAudio(samples, time, sampleRate);
-          this.recorder?.addSamples(samples, time);
-        },
-        onFrame: (frame) => {
-          if (isFaceFrame(frame)) this.recorder?.addFrame(frame);
-          callbacks.onFrame(frame);
-        },
-        onTimelineStart: () => {
-          this.recorder?.onTimelineStart();
-          callbacks.onTimelineStart();
-        },
-      },
-      { url, workletUrl: '/delay-line-worklet.js' },
-    );
+    super(view, callbacks, { url, workletUrl: '/delay-line-worklet.js' });
     this.onRecording = callbacks.onRecording;
     /** @type {Recorder | null} */
     this.recorder = null;
@@ -43,19 +24,20 @@ export class App extends Player {
 
   /** @param {HTMLCanvasElement} canvas of the face */
   startRecording(canvas) {
-    const { audio, serverInfo } = this;
+    const { audio, serverInfo, view } = this;
     if (!serverInfo) return;
-    const { frame_rate: frameRate, names } = serverInfo;
-    this.recorder = new Recorder(canvas, audio.outputStream, audio.sampleRate, frameRate, names);
+    this.recorder = new Recorder(canvas, audio, () => view.copyPose(), serverInfo);
     this.callbacks.onChange();
   }
 
   async finishRecording() {
     if (!this.recorder) return;
     const { recorder } = this;
+    const files = await recorder.stop();
+    if (this.recorder !== recorder) return; // the first of several calls has saved it
     this.recorder = null;
     this.callbacks.onChange();
-    this.onRecording(await recorder.stop());
+    this.onRecording(files);
   }
 
   beforeSourceEnds() {

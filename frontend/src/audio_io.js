@@ -3,8 +3,6 @@
 // there, delayed by what the frames need, to the loudspeaker and to a recording.
 import { AudioOutputClock } from './clocks.js';
 
-const MAX_FILE_BYTES = 64e6;
-const MAX_FILE_SECONDS = 1800;
 const MODEL_SAMPLE_RATE = 16000; // Hz
 const AUDIBLE_SLEW = 0.004; // fraction by which audible sound may be played faster or slower
 const MUTED_SLEW = 0.05;
@@ -33,6 +31,8 @@ export class AudioIO {
     this.onSend = () => {}; // a chunk for the server; position of its first sample in the delay line
     /** @type {(samples: Int16Array, position: number) => void} */
     this.onInput = () => {}; // the same chunk at the context's sample rate
+    /** @type {(samples: Int16Array, audibleAt: number) => void} */
+    this.onPlayed = () => {}; // a chunk of what is played, while it is recorded; ms at which its first sample is audible
     this.onEnded = () => {}; // the file has been read to its end
     this.muted = true;
     this.audible = true; // unless the user wants no sound of any source
@@ -97,27 +97,12 @@ export class AudioIO {
 
   /**
    * Play a file; it starts at once.
-   * @param {ArrayBuffer} bytes of an audio file in any format that the browser reads
-   * @param {string} name for messages
+   * @param {AudioBuffer} buffer
    * @param {number} delay initial delay of the delay line, s
    */
-  async playFile(bytes, name, delay) {
-    if (bytes.byteLength > MAX_FILE_BYTES) {
-      const megabytes = Math.round(bytes.byteLength / 1e6);
-      throw new Error(`${name} has ${megabytes} MB: give at most ${MAX_FILE_BYTES / 1e6}`);
-    }
+  async playFile(buffer, delay) {
     this.setMuted(false);
-    const graph = await this.#open(parseSampleRate(bytes));
-    const buffer = await graph.context.decodeAudioData(bytes).catch(() => null);
-    if (!buffer) {
-      await this.close();
-      throw new Error(`${name} is not audio that this browser can decode: convert it to WAV`);
-    }
-    if (buffer.duration > MAX_FILE_SECONDS) {
-      await this.close();
-      const minutes = Math.round(buffer.duration / 60);
-      throw new Error(`${name} lasts ${minutes} min: give at most ${MAX_FILE_SECONDS / 60}`);
-    }
+    const graph = await this.#open(buffer.sampleRate);
     this.duration = buffer.duration;
     this.fileSource = new AudioBufferSourceNode(graph.context, { buffer });
     this.fileSource.connect(graph.delayLine);
@@ -178,6 +163,11 @@ export class AudioIO {
    */
   setLimit(position) {
     this.#post({ command: 'limit', position });
+  }
+
+  /** @param {boolean} enabled whether `onPlayed` is called */
+  setRecording(enabled) {
+    this.#post({ command: 'record', enabled });
   }
 
   /** Reduce the delay to its initial value, if it is much longer, because a new stream begins on the same audio source. */
@@ -300,6 +290,7 @@ export class AudioIO {
       return;
     }
     this.clock.onReport(message, performance.now());
+    if (message.played) this.onPlayed(message.played, this.clock.audibleAt(message.frame));
     if (!message.samples) return;
     if (this.sendRate === this.sampleRate) this.onSend(message.samples, message.position);
     this.onInput(message.samples, message.position);
@@ -322,26 +313,4 @@ async function resume(context) {
   } finally {
     clearTimeout(timer);
   }
-}
-
-/**
- * Sample rate in the header of a WAV or FLAC file, at which the browser need not resample it.
- * @param {ArrayBuffer} bytes
- * @returns {number | undefined} Hz; undefined for other files
- */
-function parseSampleRate(bytes) {
-  const view = new DataView(bytes);
-  /** @param {number} offset */
-  const uint32 = (offset) => (offset + 4 <= view.byteLength ? view.getUint32(offset) : 0);
-  let rate = 0;
-  if (uint32(0) === 0x52494646 && uint32(8) === 0x57415645) {
-    // "RIFF", "WAVE": look for the chunk "fmt "
-    for (let offset = 12; offset + 16 <= view.byteLength && !rate; offset += 8 + view.getUint32(offset + 4, true)) {
-      if (uint32(offset) === 0x666d7420) rate = view.getUint32(offset + 12, true);
-    }
-  } else if (uint32(0) === 0x664c6143) {
-    // "fLaC": STREAMINFO follows
-    rate = uint32(18) >>> 12;
-  }
-  return rate >= 8000 && rate <= 96000 ? rate : undefined;
 }

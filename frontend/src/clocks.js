@@ -143,6 +143,14 @@ export class AudioOutputClock {
     return (frame - this.startFrame - this.delay - this.origin) / this.sampleRate;
   }
 
+  /**
+   * When a frame of the audio context is audible, ms of performance.now().
+   * @param {number} frame
+   */
+  audibleAt(frame) {
+    return (this.offset ?? 0) + (1000 * frame) / this.sampleRate;
+  }
+
   /** @param {number} time */
   captureTime(time) {
     return this.captureOffset + 1000 * (time + this.origin / this.sampleRate);

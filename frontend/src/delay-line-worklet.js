@@ -42,6 +42,9 @@ class DelayLine {
     this.cleared = 0; // position up to which the line has been erased
     this.chunkLength = Math.max(BLOCK, BLOCK * Math.round((CHUNK_SECONDS * sampleRate) / BLOCK));
     this.chunk = new Int16Array(this.chunkLength);
+    this.recording = false;
+    /** @type {Int16Array | null} */
+    this.played = null; // of this chunk
     this.chunkStart = 0;
     this.chunkFill = 0;
     this.resampler = sendRate && sendRate !== sampleRate ? new Resampler(sampleRate, sendRate) : null;
@@ -103,7 +106,7 @@ class DelayLine {
     if (this.external) {
       this.#clearUntil(position - Math.max(this.delay, this.crossfade ? this.previousDelay : 0) - 64);
     }
-    this.#report(position, this.startFrame);
+    this.#report(position, this.startFrame, out);
   }
 
   /**
@@ -203,11 +206,14 @@ class DelayLine {
   /**
    * @param {number} position
    * @param {number} startFrame
+   * @param {Float32Array} out
    */
-  #report(position, startFrame) {
-    const { chunk } = this;
+  #report(position, startFrame, out) {
+    const { chunk, chunkFill } = this;
+    if (!chunkFill) this.played = this.recording ? new Int16Array(this.chunkLength) : null;
+    this.played?.set(Array.from(out, toInt16), chunkFill);
     if (!this.external) {
-      for (let i = 0; i < BLOCK; i++) chunk[this.chunkFill + i] = toInt16(this.line[(position + i) & this.mask]);
+      for (let i = 0; i < BLOCK; i++) chunk[chunkFill + i] = toInt16(this.line[(position + i) & this.mask]);
     }
     this.chunkFill += BLOCK;
     if (this.chunkFill < this.chunkLength) return;
@@ -219,8 +225,11 @@ class DelayLine {
       startFrame,
       delay: this.delay,
       samples: this.external ? null : chunk,
+      played: this.played,
+      frame: currentFrame + BLOCK - this.chunkLength,
     };
-    this.port.postMessage(report, this.external ? [] : [chunk.buffer]);
+    const transferred = /** @type {ArrayBuffer[]} */ ([report.samples?.buffer, report.played?.buffer].filter(Boolean));
+    this.port.postMessage(report, transferred);
     this.chunk = new Int16Array(this.chunkLength);
     this.chunkFill = 0;
     this.chunkStart = position + BLOCK;
@@ -250,7 +259,8 @@ class DelayLineProcessor extends AudioWorkletProcessor {
     else if (message.command === 'stop') this.line = null;
     else if (message.command === 'delay') this.line?.changeDelay(message);
     else if (message.command === 'write') this.line?.write(message);
-    else if (this.line) this.line.limit = message.position ?? Infinity;
+    else if (message.command === 'record' && this.line) this.line.recording = message.enabled;
+    else if (message.command === 'limit' && this.line) this.line.limit = message.position ?? Infinity;
   }
 }
 

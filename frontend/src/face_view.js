@@ -158,6 +158,7 @@ export class FaceView {
    * @param {number} now time of the animation frame, ms
    * @param {Timeline | null} timeline
    * @param {boolean} hasSound whether the timeline's clock is that of audible sound
+   * @returns {boolean} whether an image was drawn
    */
   draw(now, timeline, hasSound) {
     const { metrics, scene } = this;
@@ -165,11 +166,11 @@ export class FaceView {
     this.lastAnimationFrame = now;
     metrics.onAnimationFrame(hasSound);
     this.animationFrames++;
-    if (metrics.isGpuBusy) return;
+    if (metrics.isGpuBusy) return false;
     if (timeline) timeline.displayLatency = metrics.displayLatencyMs / 1000;
     const sample = timeline?.sample(performance.now() + metrics.displayLatencyMs) ?? null;
     const frame = sample && completedFrame(sample);
-    if (this.animationFrames < this.detail.drawEvery && frame === this.completedFrame) return;
+    if (this.animationFrames < this.detail.drawEvery && frame === this.completedFrame) return false;
     this.animationFrames = 0;
     this.completedFrame = frame;
     if (sample && timeline) this.#applySample(sample, timeline.initialPose);
@@ -177,6 +178,7 @@ export class FaceView {
     if (face instanceof FaceMesh) face.cullBackFaces(scene.cameraPosition);
     scene.render();
     metrics.onDraw(timeline, sample);
+    return true;
   }
 
   /**

@@ -9,9 +9,10 @@ import { Panel } from './panel.js';
 import { Plots } from './plots.js';
 import { MAX_RECORDING_SECONDS } from './recorder.js';
 import { isFaceFrame } from './timeline.js';
+import { SLOWNESS_MESSAGES, SlownessDetector } from './slowness.js';
 import { StatsView } from './stats_view.js';
 
-const MAX_FILE_BYTES = 96e6;
+const MAX_FACE_BYTES = 96e6;
 const PLOT_INTERVAL_MS = 45;
 const STATS_INTERVAL_MS = 400;
 const ERROR_DISPLAY_MS = 7000;
@@ -46,6 +47,9 @@ class Page {
     this.view = view;
     this.stats = new StatsView(element('stats'));
     this.level = new LevelMeter(element('level'));
+    this.slowness = new SlownessDetector();
+    /** @type {Set<import('./slowness.js').Cause>} */
+    this.dismissed = new Set();
     this.panel = new Panel(element('controls'), (changes) =>
       this.app.connection.sendText({ type: 'set', ...changes }),
     );
@@ -99,7 +103,7 @@ class Page {
     requestAnimationFrame((next) => this.draw(next));
     const { app, view } = this;
     const { timeline, audio } = app;
-    view.draw(now, timeline, timeline !== null && timeline.clock === audio.clock);
+    if (view.draw(now, timeline, timeline !== null && timeline.clock === audio.clock)) app.recorder?.onDraw(timeline);
     this.level.draw(now);
     if (this.plots && now - this.plotsDrawnAt > PLOT_INTERVAL_MS) {
       this.plotsDrawnAt = now;
@@ -110,6 +114,7 @@ class Page {
     if (app.serverInfo && now - this.statsShownAt > STATS_INTERVAL_MS) {
       this.statsShownAt = now;
       this.stats.update(app);
+      this.#showSlowness(now);
     }
     if (app.isFinished) app.stop();
     if (app.recorder && app.recorder.seconds > MAX_RECORDING_SECONDS) app.finishRecording();
@@ -121,13 +126,17 @@ class Page {
     const { classList } = document.body;
     const isActive = source !== null && !isOpening;
     if (isActive !== classList.contains('active')) {
+      const focused = document.activeElement;
       classList.toggle('active', isActive);
-      if (isActive) this.app.lookAt(null); // the pointer is where the button was
       this.#showOptions(isActive && GROUPS.some((id) => details(id).open));
+      if (focused && !focused.checkVisibility()) button('speak').focus();
+      if (isActive) this.app.lookAt(null); // the pointer is where the button was
     }
     classList.toggle('opening', isOpening);
+    element('opening').hidden = !isOpening;
     button('speak').textContent = isOpening ? 'Cancel' : isActive ? 'Stop' : 'Speak';
-    for (const id of ['speak', 'sample', 'file', 'avatar']) button(id).disabled = !serverInfo;
+    button('speak').disabled = !serverInfo;
+    for (const id of ['sample', 'file', 'avatar']) button(id).disabled = !serverInfo || isOpening;
     const connection = element('connection');
     connection.classList.toggle('on', connected);
     connection.title = connected ? 'connected' : 'not connected';
@@ -140,6 +149,20 @@ class Page {
     button('sound').hidden = !audio.graph;
     if (partnerAudio) partnerAudio.onInput = (samples) => this.level.addSamples(samples);
     this.conversation.update();
+  }
+
+  /** @param {number} now ms */
+  #showSlowness(now) {
+    const cause = this.slowness.check(now, this.app);
+    const notice = element('notice');
+    notice.hidden = !cause || this.dismissed.has(cause);
+    if (!cause || notice.hidden) return;
+    const text = element('notice-text');
+    if (text.textContent !== SLOWNESS_MESSAGES[cause]) text.textContent = SLOWNESS_MESSAGES[cause];
+    button('dismiss').onclick = () => {
+      this.dismissed.add(cause);
+      notice.hidden = true;
+    };
   }
 
   /** @param {boolean} shown whether the options are shown beside a source that plays */
@@ -162,10 +185,15 @@ class Page {
 
   #connectButtons() {
     const { app, view } = this;
-    button('speak').onclick = () => (app.source || app.isOpening ? app.stop() : app.startMicrophone());
+    button('speak').onclick = () => {
+      if (app.source || app.isOpening) return app.stop();
+      element('opening-label').textContent = 'Waiting for the microphone';
+      element('opening-progress').removeAttribute('value');
+      return app.startMicrophone();
+    };
     button('watch').onclick = () => app.startWatching();
     button('file').onclick = () => input('pick-audio').click();
-    button('sample').onclick = async () => app.playFile(await (await fetch('/voice.flac')).arrayBuffer(), 'the sample');
+    button('sample').onclick = async () => this.#play(await (await fetch('/voice.flac')).blob(), 'the sample');
     button('options').onclick = () => this.#showOptions(!document.body.classList.contains('options'));
     button('interrupt').onclick = () => app.interrupt();
     button('sound').onclick = () => {
@@ -230,15 +258,34 @@ class Page {
     });
   }
 
+  /**
+   * Play a file, and show how far it has been read.
+   * @param {Blob} file
+   * @param {string} name
+   */
+  #play(file, name) {
+    const progress = /** @type {HTMLProgressElement} */ (element('opening-progress'));
+    const label = element('opening-label');
+    progress.value = 0;
+    label.textContent = `Reading ${name}`;
+    return this.app.playFile(file, name, (fraction) => {
+      progress.value = fraction;
+      if (fraction < 1) return;
+      label.textContent = `Decoding ${name}`;
+      progress.removeAttribute('value');
+    });
+  }
+
   /** @param {File} file audio, or a face */
   async #open(file) {
     const { app, view } = this;
     const name = file.name.slice(0, 60);
     if (!app.serverInfo) return;
-    if (file.size > MAX_FILE_BYTES) {
-      showStatus(`${name} has ${Math.round(file.size / 1e6)} MB: give at most ${MAX_FILE_BYTES / 1e6}`, true);
-    } else if (/\.(glb|gltf|vrm)$/i.test(name)) {
+    if (/\.(glb|gltf|vrm)$/i.test(name)) {
       try {
+        if (file.size > MAX_FACE_BYTES) {
+          throw new Error(`${name} has ${Math.round(file.size / 1e6)} MB: give at most ${MAX_FACE_BYTES / 1e6}`);
+        }
         await view.openAvatar(await file.arrayBuffer(), name);
         const { missing = [] } = view.faces.avatar ?? {};
         const more = missing.length > 6 ? ` and ${missing.length - 6} more` : '';
@@ -247,7 +294,7 @@ class Page {
         showStatus(/** @type {Error} */ (error).message, true);
       }
     } else {
-      await app.playFile(await file.arrayBuffer(), name);
+      await this.#play(file, name);
     }
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Player: one audio source at a time, the server that generates frames for it, and the timeline on which they are
 // shown. The page (app.js) and the custom element (talking_face.js) are built on it.
+import { readAudioFile } from './audio_file.js';
 import { AudioIO } from './audio_io.js';
 import { WallClock } from './clocks.js';
 import { Connection } from './connection.js';
@@ -80,9 +81,12 @@ export class Player {
   /** @type {number | null} */
   #anchoredEpoch = null; // epoch whose time 0 has its position in the delay line
   #skippingAudio = false; // because the network is too slow
-  #opening = false;
+  /** @type {AbortController | null} */
+  #opening = null; // cancels the source that is being opened
   #stopCount = 0; // calls of `stop` and `interrupt`
   #sourceEnded = false;
+  /** @type {Promise<void> | null} */
+  #stopping = null;
   #textEpoch = 0; // of the text that is said
   #textEnd = 0; // s on its timeline, of the audio that has arrived
   hasFailed = false; // the text that was said last
@@ -340,11 +344,18 @@ export class Player {
 
   /**
    * Play an audio file.
-   * @param {ArrayBuffer} bytes
+   * @param {Blob} file in any format that the browser reads
    * @param {string} name for messages
+   * @param {import('./audio_file.js').OnProgress} [onProgress] called while it is read
    */
-  playFile(bytes, name) {
-    return this.#openSource('file', (delay) => this.audio.playFile(bytes, name, delay + FILE_DELAY));
+  playFile(file, name, onProgress = () => {}) {
+    return this.#openSource('file', async (delay, signal) => {
+      if (this.audio.graph) {
+        await this.audio.close();
+        this.idle(); // while the file is read
+      }
+      await this.audio.playFile(await readAudioFile(file, name, signal, onProgress), delay + FILE_DELAY);
+    });
   }
 
   /**
@@ -390,12 +401,24 @@ export class Player {
 
   /** Whether a source is being opened. */
   get isOpening() {
-    return this.#opening;
+    return this.#opening !== null;
   }
 
   /** Stop the source. */
-  async stop() {
+  stop() {
+    this.#cancelOpening();
+    this.#stopping ??= this.#endSource().finally(() => {
+      this.#stopping = null;
+    });
+    return this.#stopping;
+  }
+
+  #cancelOpening() {
     this.#stopCount++;
+    this.#opening?.abort(STOPPED);
+  }
+
+  async #endSource() {
     await this.beforeSourceEnds();
     await this.audio.close();
     this.idle();
@@ -407,7 +430,7 @@ export class Player {
   /** Barge-in: discard queued audio and close the mouth. A file is stopped; the microphone is resumed. */
   async interrupt() {
     if (this.source === 'watch' || !this.serverInfo) return;
-    this.#stopCount++;
+    this.#cancelOpening();
     if (this.source && this.source !== 'microphone') {
       this.source = null;
       await this.beforeSourceEnds();
@@ -439,20 +462,21 @@ export class Player {
 
   /**
    * @param {Source} source
-   * @param {(delay: number) => Promise<void>} open opens the audio; delay: minimum that its frames need, s
+   * @param {(delay: number, signal: AbortSignal) => Promise<void>} open opens the audio; delay: minimum that its frames
+   *   need, s; the signal cancels it with STOPPED as the reason
    * @param {string} [text] to say
    * @returns {Promise<Error | null>} why the source cannot be used; null if it can
    */
   async #openSource(source, open, text = '') {
     if (!this.serverInfo || !this.connected) return new Error('the server is not connected: wait until it is');
     if (this.#opening) return new Error('another source is being opened: wait for its end');
-    this.#opening = true;
+    const opening = (this.#opening = new AbortController());
     this.callbacks.onChange();
     const stopCount = this.#stopCount;
     try {
       await this.beforeSourceEnds();
       this.source = null;
-      await open(this.serverInfo.lookahead + 2 / this.serverInfo.frame_rate);
+      await open(this.serverInfo.lookahead + 2 / this.serverInfo.frame_rate, opening.signal);
       if (this.connection.isClosed || stopCount !== this.#stopCount) {
         await this.audio.close();
         return STOPPED;
@@ -469,12 +493,12 @@ export class Player {
       if (this.connection.isClosed) {
         await this.audio.close();
       } else {
-        this.callbacks.showStatus(reason.message, true);
+        if (reason !== STOPPED) this.callbacks.showStatus(reason.message, true);
         this.idle();
       }
       return reason;
     } finally {
-      this.#opening = false;
+      this.#opening = null;
       this.callbacks.onChange();
     }
   }

@@ -206,12 +206,11 @@ class TalkingFace extends Base {
     if (!stream && !(audio instanceof Blob) && !(audio instanceof ArrayBuffer)) {
       throw new TypeError('speak takes an ArrayBuffer or a File of a sound file, or a MediaStream');
     }
-    return this.#play(async (player, isCurrent) => {
+    return this.#play(async (player) => {
       if (stream) return player.playStream(stream, !silent);
       const file = /** @type {ArrayBuffer | File} */ (audio);
       const name = (file instanceof Blob && file.name?.slice(0, 60)) || 'the sound';
-      const bytes = file instanceof Blob ? await file.arrayBuffer() : file.slice(0); // decoding detaches it
-      return isCurrent() ? player.playFile(bytes, name) : STOPPED;
+      return player.playFile(file instanceof Blob ? file : new Blob([file]), name);
     });
   }
 
@@ -226,7 +225,7 @@ class TalkingFace extends Base {
 
   /**
    * Play a sound in place of the one before.
-   * @param {(player: Player, isCurrent: () => boolean) => Promise<Error | null>} open
+   * @param {(player: Player) => Promise<Error | null>} open
    * @returns {Promise<boolean>} whether it was played to its end
    */
   async #play(open) {
@@ -234,7 +233,7 @@ class TalkingFace extends Base {
     const number = ++this.#speechNumber;
     this.#finishSpeech(false);
     const isCurrent = () => number === this.#speechNumber;
-    const opened = this.#opened.then(() => (isCurrent() ? open(player, isCurrent) : STOPPED));
+    const opened = this.#opened.then(() => (isCurrent() ? open(player) : STOPPED));
     this.#opened = opened.catch(() => {});
     const error = await opened;
     if (error === STOPPED || !isCurrent()) return false;

@@ -23,7 +23,12 @@
  * @typedef {{command: 'write', position: number, samples: Int16Array}} WriteCommand
  */
 
-/** @typedef {BeginCommand | DelayCommand | LimitCommand | WriteCommand | {command: 'stop'}} WorkletCommand */
+/**
+ * Report what is played, or not.
+ * @typedef {{command: 'record', enabled: boolean}} RecordCommand
+ */
+
+/** @typedef {BeginCommand | DelayCommand | LimitCommand | WriteCommand | RecordCommand | {command: 'stop'}} WorkletCommand */
 
 /**
  * A chunk for the server; position in samples of its rate.
@@ -32,7 +37,8 @@
 
 /**
  * A chunk of the input (null with an external source), and what is played. `end`: position after the chunk; delay in
- * samples.
+ * samples. `played`: samples that leave the line in these blocks, of which the first is in `frame` of the context; null
+ * unless they are recorded.
  * @typedef {object} WorkletReport
  * @property {'report'} kind
  * @property {number} position
@@ -40,6 +46,8 @@
  * @property {number} startFrame
  * @property {number} delay
  * @property {Int16Array | null} samples
+ * @property {Int16Array | null} played
+ * @property {number} frame
  */
 
 export {};

@@ -101,6 +101,7 @@ class WebContext:
         self.warn_of_speech = each_once(warn)
         self.sessions: set[WebSocketSession] = set()
         self.max_unacknowledged_frames = round(self.limits.unacknowledged_seconds * talker.frame_rate)
+        self._controls = describe_controls(talker)
         self._metrics_page: MetricsPage | None = None
         self._is_vertex = talker.family == "vertex"
         self._face_name = None if face is None else face.name
@@ -150,7 +151,7 @@ class WebContext:
             "frame_rate": self.talker.frame_rate,
             "lookahead": self.talker.lookahead,
             "names": list(ARKIT_NAMES),
-            "controls": describe_controls(self.talker),
+            "controls": self._controls,
             "gestures": [] if self._is_vertex else list(GESTURE_NAMES),
             "say": self.tts is not None,
             "limit": self.limits.max_sessions,

@@ -14,6 +14,7 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.model.control_ranges import NUMBER_CONTROLS, SEED_RANGE
 from streamingtalker_ros.web.message_fields import check_float, check_int, describe_value
+from streamingtalker_ros.web.styles import distinct_styles
 
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
@@ -34,7 +35,8 @@ def describe_controls(talker: TalkerProtocol) -> dict[str, dict[str, Any]]:
     }
     if talker.family == "blendshape":
         steps = min(talker.steps, MAX_STEPS)
-        controls["style"] = {"kind": "choice", "choices": list(talker.styles), "default": talker.styles[0]}
+        styles = distinct_styles(talker)
+        controls["style"] = {"kind": "choice", "choices": list(styles), "default": styles[0]}
         controls["steps"] = {"kind": "whole", "low": 1, "high": MAX_STEPS, "default": steps}
         controls |= {
             name: {"kind": "number", "low": low, "high": high, "default": neutral}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def page(server: Server) -> Iterator[Page]:
     with Chromium(size=DESKTOP) as browser:
         page = browser.open(server.address + "?detail=lowest", DESKTOP)
         page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
+        page.run("window.stream = Blob.prototype.stream, 1")
         yield page
         assert page.errors == []
 
@@ -100,14 +102,20 @@ def test_face_and_controls_are_within_reach_of_a_finger_and_nothing_is_truncated
         assert page.run("document.documentElement.scrollWidth") <= size[0]
 
 
-@pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: `npm ci` in frontend/")
+def violations(page: Page) -> list[str]:
+    """What axe-core finds in the page's present state."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: `npm ci` in frontend/")
+    page.run(f"window.axe ?? (() => {{ {AXE.read_text()} }})(), 1")
+    return page.run(VIOLATIONS, 60)
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_axe_finds_no_violation(page: Page, state: str) -> None:
-    page.run(AXE.read_text() + "; 1")
     for size, scheme in ((DESKTOP, "light"), (PHONE, "dark"), (ZOOMED, "light")):
         resize(page, size, scheme)
         show(page, state)
-        assert page.run(VIOLATIONS, 60) == []
+        assert violations(page) == []
 
 
 def test_the_wheel_and_a_finger_over_the_face_scroll_the_page(page: Page) -> None:
@@ -118,3 +126,78 @@ def test_the_wheel_and_a_finger_over_the_face_scroll_the_page(page: Page) -> Non
     page.wait("window.scrollY > 50")
     assert "pan-y" in page.run("getComputedStyle(app.view.scene.canvas).touchAction")
     assert page.run("app.view.scene.controls.getDistance()") == pytest.approx(distance)
+
+
+def write_wav(path: Path, seconds: int) -> Path:
+    """A WAV file of silence, 8000 bytes/s."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 1, 8000, 0, "NONE", ""))
+        file.writeframes(b"\x80" * 8000 * seconds)
+    return path
+
+
+def test_a_file_that_is_too_long_is_rejected_before_it_is_read(page: Page, tmp_path: Path) -> None:
+    page.run("Blob.prototype.stream = () => { throw Error('it is read'); }, 1")
+    page.choose_file("#pick-audio", write_wav(tmp_path / "long.wav", 1860))
+    page.wait("document.querySelector('#status').textContent.includes('long.wav lasts 31 min')")
+    page.run("Blob.prototype.stream = stream, 1")
+    page.wait("app.source === null && !app.isOpening")
+
+
+def test_opening_a_file_shows_its_progress_and_can_be_cancelled(page: Page, tmp_path: Path) -> None:
+    resize(page, DESKTOP)
+    show(page, "idle")
+    page.run("""(() => { const { prototype } = OfflineAudioContext;
+        window.decode = prototype.decodeAudioData;
+        prototype.decodeAudioData = () => new Promise(() => {}); })()""")
+    page.choose_file("#pick-audio", write_wav(tmp_path / "slow.wav", 600))
+    page.wait("document.querySelector('#opening').innerText.includes('slow.wav')")
+    assert page.run("document.querySelector('#speak').textContent") == "Cancel"
+    page.click("#speak")
+    page.wait("!app.isOpening && app.source === null && document.querySelector('#opening').hidden")
+    page.run("OfflineAudioContext.prototype.decodeAudioData = decode, 1")
+    assert page.run("document.querySelector('#status').className") == ""
+    page.click("#sample")
+    page.wait("app.source === 'file'")
+
+
+def test_axe_finds_no_violation_while_a_file_is_read_nor_beside_a_recording(
+    page: Page, tmp_path: Path
+) -> None:
+    resize(page, PHONE)
+    show(page, "speaking")
+    page.click("#record")
+    page.wait("app.recorder.poses.length > 5")
+    page.click("#record")
+    page.wait("document.querySelector('#downloads a')")
+    assert violations(page) == [] and page.run(OUT_OF_REACH) == [] and page.run(TRUNCATED) == []
+    show(page, "idle")
+    page.run(
+        "Blob.prototype.stream = () => ({ getReader: () => ({ read: () => new Promise(() => {}) }) }), 1"
+    )
+    page.choose_file("#pick-audio", write_wav(tmp_path / "speech.wav", 60))
+    page.wait("document.querySelector('#opening').checkVisibility({ visibilityProperty: true })")
+    found = violations(page) + page.run(OUT_OF_REACH) + page.run(TRUNCATED)
+    page.run("app.stop(), Blob.prototype.stream = stream, 1")
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("counter", "words"),
+    [("metrics.imageRate", "draws the face too slowly"), ("audioSkipped", "server is too slow")],
+)
+def test_slowness_is_told_in_words_until_it_is_dismissed(page: Page, counter: str, words: str) -> None:
+    resize(page, ZOOMED)
+    show(page, "idle")
+    owner, value = ("app.view.metrics", "5") if "." in counter else ("app", "performance.now() / 20")
+    name = counter.rpartition(".")[2]
+    page.run(
+        f"Object.defineProperty({owner}, '{name}',"
+        f" {{ get: () => {value}, set() {{}}, configurable: true }}), 1"
+    )
+    notice = "document.querySelector('#notice')"
+    page.wait(f"{notice}.checkVisibility() && {notice}.innerText.includes('{words}')")
+    assert page.run(OUT_OF_REACH) == [] and page.run(TRUNCATED) == []
+    page.click("#dismiss")
+    page.wait(f"{notice}.hidden")
+    page.run(f"delete {owner}.{name}; app.audioSkipped = 0; 1")

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
 import pytest
+import scipy.signal
 import soundfile
 
 from streamingtalker_ros.audio.constants import FRAME_RATE
@@ -208,13 +210,59 @@ def start_microphone(page: Page) -> None:
         page.wait("app.source === 'microphone'")
 
 
-def test_a_recording_equals_the_played_audio_and_the_shown_frames(page: Page, tmp_path: Path) -> None:
-    start_microphone(page)
+def test_recorded_files_have_one_time_axis_whatever_is_dropped(page: Page, wav: Path, tmp_path: Path) -> None:
+    """WAV, CSV and video of a file, while frames are dropped for a while, and then up to the end."""
+    page.choose_file("#pick-audio", wav)
+    page.wait("app.source === 'file' && app.timeline.newest && app.timeline.newest.time > 0.5", 40)
     page.run("app.frameLog = [], 1")
     page.click("#record")
-    page.wait("app.recorder && app.recorder.frames.length > 60", 40)
+    page.wait("app.recorder && app.recorder.poses.length > 30", 40)
+    page.run("""new Promise((resolve) => {
+        const { connection } = app, { received } = connection;
+        window.receive = connection.callbacks.onBinaryMessage;
+        window.drop = () => {};
+        connection.callbacks.onBinaryMessage = drop;
+        const poll = () => {
+          if (connection.received < received + 20) return setTimeout(poll, 10);
+          connection.callbacks.onBinaryMessage = receive;
+          resolve(1);
+        };
+        poll(); })""")
+    count = page.run("app.recorder.poses.length")
+    page.wait(f"app.recorder.poses.length > {count} + 20", 40)
+    received = page.run("app.connection.callbacks.onBinaryMessage = drop, app.connection.received")
+    page.wait(f"app.connection.received > {received} + 12", 40)
     page.click("#record")
     page.wait("!document.querySelector('#downloads').hidden", 20)
+    page.run("app.connection.callbacks.onBinaryMessage = receive, 1")
+    page.click("#speak")
+    files = download(page)
+    assert {"wav", "csv"} <= files.keys() and len(files) == 3
+    (tmp_path / "face.csv").write_bytes(files.pop("csv"))
+    recorded, rate = soundfile.read(io.BytesIO(files.pop("wav")), dtype="int16")
+    motion = read_livelink_csv(tmp_path / "face.csv")
+    durations = [len(recorded) / rate, motion.times[-1] + 1 / FRAME_RATE, video_seconds(*files.values())]
+    assert durations[0] > 2.5 and np.ptp(durations) < 0.04, durations
+    np.testing.assert_allclose(np.linalg.norm(motion.head, axis=1), 1, atol=1e-5)
+    # the recording's time of a frame and of its sound differ from the file's by the same
+    log = page.run("app.frameLog")
+    page.run("app.frameLog = null, 1")
+    logged = np.array([frame["weights"] for frame in log])
+    found = [np.flatnonzero(np.abs(logged - row).max(axis=1) < 1e-6) for row in motion.weights]
+    rows = [k for k, matches in enumerate(found) if len(matches)]
+    assert len(rows) > 40 and len({found[k][0] for k in rows}) > 40
+    original, _ = soundfile.read(wav, dtype="int16")
+    offset = next(
+        motion.times[k] - log[found[k][0]]["time"] for k in rows if motion.times[k] > 0.2
+    )  # of the first frame that came after the first pose
+    window = recorded[round(0.2 * rate) :][: rate // 4].astype(np.float64)
+    position = int(np.argmax(scipy.signal.correlate(original / 32768, window, "valid")))
+    assert np.abs(window - original[position : position + len(window)]).max() <= 1
+    assert abs((0.2 - position / rate) - offset) < 0.04
+
+
+def download(page: Page) -> dict[str, bytes]:
+    """The recorded files by their extension."""
     downloads = page.run("""Promise.all([...document.querySelectorAll('#downloads a')].map(async (a) => {
         const bytes = new Uint8Array(await (await fetch(a.href)).arrayBuffer());
         let text = '';
@@ -222,22 +270,13 @@ def test_a_recording_equals_the_played_audio_and_the_shown_frames(page: Page, tm
           text += String.fromCharCode(...bytes.subarray(i, i + 4096));
         }
         return [a.download, btoa(text)]; }))""")
-    files = {name.rpartition(".")[2]: base64.b64decode(data) for name, data in downloads}
-    assert {"wav", "csv"} <= set(files) and len(files) == 3
-    (tmp_path / "face.csv").write_bytes(files["csv"])
-    weights, head, _, _ = read_livelink_csv(tmp_path / "face.csv")
-    log = np.array([frame["weights"] for frame in page.run("app.frameLog")])
-    first = next(k for k in range(len(log)) if np.abs(log[k] - weights[0]).max() < 1e-6)
-    np.testing.assert_allclose(weights, log[first : first + len(weights)], atol=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(head, axis=1), 1, atol=1e-5)
-    pcm, rate = soundfile.read(io.BytesIO(files["wav"]))
-    assert abs(len(pcm) / rate - len(weights) / FRAME_RATE) < 0.001
-    assert len(weights) > 25 and np.abs(pcm).max() > 0.02
-    frame_length = round(rate / FRAME_RATE)
-    loudness = np.abs(pcm[: len(weights) * frame_length]).reshape(len(weights), -1).mean(axis=1)
-    assert np.corrcoef(loudness > 0.01, weights[:, INDEX["jawOpen"]])[0, 1] > 0.1
-    video = next(files[kind] for kind in ("webm", "mp4") if kind in files)
-    assert len(video) > 10_000 and (video[:4] == b"\x1aE\xdf\xa3" or video[4:8] == b"ftyp")
+    return {name.rpartition(".")[2]: base64.b64decode(data) for name, data in downloads}
+
+
+def video_seconds(data: bytes) -> float:
+    """Time of the last image."""
+    with av.open(io.BytesIO(data)) as container:
+        return max(float(packet.pts * packet.time_base) for packet in container.demux(video=0) if packet.pts)
 
 
 def test_an_emotion_changes_the_frames(page: Page) -> None:

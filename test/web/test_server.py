@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import json
 import os
 import threading
@@ -22,10 +23,12 @@ from websockets.exceptions import ConnectionClosed
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.audio.resample import Resampler, to_16k
 from streamingtalker_ros.face.arkit import INDEX
+from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.runtime.batch import run_batch
 from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.server import Server
+from streamingtalker_ros.web.styles import distinct_styles
 from streamingtalker_ros.web.voice_stream import VoiceStream
 from support.scheduler_harness import offline, small_talker
 from support.waiting import wait_for
@@ -115,6 +118,25 @@ def test_an_interruption_closes_the_mouth(talker: Talker, speech: npt.NDArray[np
         jaw = [frame["weights"][JAW_OPEN] for frame in client.frames if frame["epoch"] == 2]
         assert max(jaw[3:]) == 0.0
         assert max(frame["weights"][JAW_OPEN] for frame in client.frames if frame["epoch"] == 1) > 0.05
+
+
+def test_the_styles_that_are_offered_can_be_told_apart(
+    talker: Talker, speech: npt.NDArray[np.float32]
+) -> None:
+    rig, motions = default_rig(), {}
+    for style in talker.styles:
+        frames = talker.open_stream(style=style).accept(speech[:32000])
+        motions[style] = np.stack([rig.pose(frame.weights, frame.head) for frame in frames])
+
+    def difference(style: str, other: str) -> float:
+        return float(np.linalg.norm(motions[style] - motions[other], axis=2).max(axis=1).mean())
+
+    offered = distinct_styles(talker)
+    assert offered[0] == talker.styles[0]
+    differences = [difference(a, b) for a, b in itertools.combinations(offered, 2)]
+    assert min(differences, default=1.0) > 0.0015
+    for style in set(talker.styles) - set(offered):
+        assert min(difference(style, other) for other in offered) < 0.0025
 
 
 def test_controls_change_the_frames_and_invalid_ones_are_reported(

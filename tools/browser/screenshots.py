@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Screenshots of the page while it speaks the sample: `python -m tools.browser.screenshots --out docs`.
+"""Screenshots of the page: `python -m tools.browser.screenshots --out docs`.
+
+web-desktop.png is the first screen, web-phone.png a phone while the page speaks the sample.
 
 A software renderer draws an image at full detail in a second: the page speaks at the lowest detail until the
-lips are open, stops there, and draws that moment at full detail. Writes web-desktop.png and web-phone.png.
+lips are open, stops there, and draws that moment at full detail.
 """
 
 from __future__ import annotations
@@ -27,21 +29,23 @@ class Shot:
     Attributes:
         size: of the page, in CSS pixels.
         mobile: whether a phone is emulated.
-        min_time: seconds of the sample, before which no moment is taken.
+        scheme: "light" or "dark".
+        min_time: seconds of the sample, before which no moment is taken; None: nothing is played.
         min_jaw_open: least weight of jawOpen.
         camera: shift of the camera to the person's left and up, in units of its distance.
     """
 
     size: tuple[int, int]
     mobile: bool
-    min_time: float
+    scheme: str
+    min_time: float | None
     min_jaw_open: float
     camera: tuple[float, float]
 
 
 SHOTS = {
-    "web-desktop": Shot((1280, 800), False, 5.0, 0.24, (0.0, 0.0)),
-    "web-phone": Shot((390, 844), True, 3.0, 0.16, (0.55, 0.02)),
+    "web-desktop": Shot((1280, 800), False, "dark", None, 0.0, (0.0, 0.0)),
+    "web-phone": Shot((390, 844), True, "light", 3.0, 0.16, (0.55, 0.02)),
 }
 # stops the page when the jaw begins to close, and keeps the most open pose
 _STOP_AT_OPEN_MOUTH = """new Promise((resolve) => {{
@@ -49,7 +53,7 @@ _STOP_AT_OPEN_MOUTH = """new Promise((resolve) => {{
   const poll = () => {{
     const {{ view, timeline }} = app, jaw = view.pose.weights[view.index.jawOpen];
     const isLate = timeline.clock.playbackTime(performance.now()) > {min_time};
-    if (isLate && jaw > widest) window.widestPose = view.copyPose();
+    if (isLate && jaw > widest) window.shownPose = view.copyPose();
     widest = isLate ? Math.max(widest, jaw) : 0;
     if (widest < {min_jaw_open} || jaw > widest - 0.02) return setTimeout(poll, 10);
     window.requestAnimationFrame = () => 0;
@@ -64,7 +68,7 @@ _DRAW_AT_FULL_DETAIL = """(() => {{
   const offset = scene.camera.position.clone().sub(scene.controls.target), distance = offset.length();
   offset.x += {left} * distance; offset.y += {up} * distance;
   scene.camera.position.copy(scene.controls.target).add(offset.setLength(distance));
-  view.faces.default.pose(window.widestPose.weights, window.widestPose.head);
+  view.faces.default.pose(window.shownPose.weights, window.shownPose.head);
   scene.render();
   scene.gl.finish();
 }})()"""
@@ -83,19 +87,22 @@ def take_screenshot(browser: Chromium, address: str, name: str, folder: Path) ->
         TalkerError: if the page reports an error.
     """
     shot = SHOTS[name]
-    page = browser.open(f"{address}?detail=high", shot.size, shot.mobile)
+    page = browser.open("about:blank", shot.size, shot.mobile)
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": shot.scheme}])
+    page.call("Page.navigate", url=f"{address}?detail=high")
     page.wait("!!app.view.faces.default", LOAD_TIMEOUT_S)
     page.run("app.view.detail.choose('lowest')", LOAD_TIMEOUT_S)
     page.wait(
         "app.serverInfo && app.timeline && app.timeline.newest && app.view.metrics.imageRate > 15",
         LOAD_TIMEOUT_S,
     )
-    page.click("#sample")
-    page.wait("app.source === 'file' && app.view.metrics.latency.length > 3", SPEECH_TIMEOUT_S)
-    if shot.mobile:
-        page.run("window.scrollTo(0, 0)")
-    stop = _STOP_AT_OPEN_MOUTH.format(min_time=shot.min_time, min_jaw_open=shot.min_jaw_open)
-    page.run(stop, SPEECH_TIMEOUT_S)
+    if shot.min_time is None:
+        page.run("window.shownPose = app.view.copyPose(), window.requestAnimationFrame = () => 0, 1")
+    else:
+        page.click("#sample")
+        page.wait("app.source === 'file' && app.view.metrics.latency.length > 3", SPEECH_TIMEOUT_S)
+        stop = _STOP_AT_OPEN_MOUTH.format(min_time=shot.min_time, min_jaw_open=shot.min_jaw_open)
+        page.run(stop, SPEECH_TIMEOUT_S)
     page.run("document.querySelector('#detail').value = 'auto', 1")
     page.run(_DRAW_AT_FULL_DETAIL.format(left=shot.camera[0], up=shot.camera[1]), LOAD_TIMEOUT_S)
     path = folder / f"{name}.png"
