@@ -346,7 +346,7 @@ function showDownloads(files) {
       const link = document.createElement('a');
       link.href = URL.createObjectURL(blob);
       link.download = name;
-      link.textContent = `${name.split('.').pop()?.toUpperCase()} · ${(blob.size / 1e6).toFixed(1)} MB`;
+      link.textContent = `${name.split('.').pop()?.toUpperCase()} · ${Math.ceil(blob.size / 1000)} kB`;
       return link;
     }),
   );
