@@ -106,9 +106,9 @@ class VoicePreview:
             backend.reset_row(self._row)
         self._is_encoding = True
         _, logits = backend.encode_hops([self._row], hop[None])
+        if self._first is not None and self._position - self._first >= EVIDENCE_HOPS:
+            self._first, self._voiced = None, 0  # it was none
         if float(logits[0, 0]) > _VOICE_LOGIT:
             self._first = self._position if self._first is None else self._first
             self._voiced += 1
-        elif self._first is not None and self._position - self._first >= EVIDENCE_HOPS:
-            self._forget_voice()
         return True
