@@ -76,7 +76,6 @@ class PartedRest:
         closing: float,
         snr_db: float,
         frames_to_voice: int | None = None,
-        turn_ended: bool = False,
     ) -> npt.NDArray[np.float32]:
         """Advance by one frame and part its lips.
 
@@ -86,7 +85,6 @@ class PartedRest:
             closing: How firmly the lips are pressed together in the frame, 0…1.
             snr_db: dB of the voice's level above its noise floor.
             frames_to_voice: Frames until the first voiced hop of announced audio; None without one.
-            turn_ended: Whether the turn is known to have ended.
 
         Returns:
             (52,), a new array, or the same if nothing changes.
@@ -101,12 +99,12 @@ class PartedRest:
             self._gap = 0.0
             return weights
         self._is_quiet |= snr_db >= MIN_SNR_DB
-        target = self._target(turn_ended)
+        target = self._target()
         if frames_to_voice is not None and frames_to_voice <= LEAD_FRAMES:
             target = ANNOUNCED_GAP_M
-        elif self._gap > 0.0 and not turn_ended and activity[2:].max() > VAD_THRESHOLD:
+        elif self._gap > 0.0 and activity[2:].max() > VAD_THRESHOLD:
             target = self._gap  # the voice goes on
-        if self._silent >= self._end or turn_ended:
+        if self._silent >= self._end:
             self._voiced = 0
         if target <= 0.0:
             self._gap = 0.0
@@ -117,9 +115,9 @@ class PartedRest:
         self._gap = min(max(gap, self._gap) + rise, target) * (1.0 - closing)
         return lip_gap.negative.limit(weights, -self._gap, -gap) if gap < self._gap else weights
 
-    def _target(self, turn_ended: bool) -> float:
+    def _target(self) -> float:
         """Return the gap in metres of the pause: whole up to `HOLD_S`, then falling smoothly to 0."""
-        if turn_ended or self._voiced < self._min_voiced or not self._is_quiet:
+        if self._voiced < self._min_voiced or not self._is_quiet:
             return 0.0
         phase = min(max((self._end - self._silent) / (self._end - self._hold), 0.0), 1.0)
         return REST_GAP_M * phase * phase * (3.0 - 2.0 * phase)

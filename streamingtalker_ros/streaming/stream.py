@@ -293,7 +293,7 @@ class Stream(NotCopyable):
         Raises:
             TalkerError: If the array is not one-dimensional floats.
         """
-        pcm = as_mono_float32(pcm[: self.preview_samples] if isinstance(pcm, np.ndarray) else pcm)
+        pcm = as_mono_float32(pcm)[: self.preview_samples]
         with self.talker.lock:
             audio = np.concatenate((self._buffer[: self._filled], pcm))
             self.voice_preview.update(audio, self.hops, self.noise_floor.floor_power)

@@ -394,7 +394,6 @@ class Talker(NotCopyable):
                 stream.lip_targets.closing,
                 stream.noise_floor.snr_db,
                 stream.voice_preview.frames_to_voice(stream.hops - 1, index),
-                stream.partner_voice_s > 0.0,
             )
         if stream.eye_motion:
             apply_eye_motion(stream.eye_motion_state, weights, speaking, stream.seed, index, self.frame_rate)
