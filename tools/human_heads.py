@@ -90,7 +90,9 @@ def people(count: int) -> Iterator[tuple[str, Person]]:
     yield from PRESETS.items()
     for seed in range(count):
         random = np.random.default_rng(seed)
-        shares = dict(zip(ANCESTRIES, random.dirichlet([0.5, 0.5, 0.5]).tolist(), strict=True))
+        shares: dict[str, float] = dict(
+            zip(ANCESTRIES, random.dirichlet([0.5, 0.5, 0.5]).tolist(), strict=True)
+        )
         yield f"seed {seed}", Person(float(random.uniform(*_AGES)), float(random.random()), shares, seed)
 
 

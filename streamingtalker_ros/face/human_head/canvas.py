@@ -40,7 +40,7 @@ class Canvas:
         """Values (P, K) of the covered texels from values (V, K) of the vertices."""
         found = values.astype(np.float32)
         a, b, c = (self._weights[:, k, None] * found[self._vertices[:, k]] for k in range(3))
-        return a + b + c
+        return np.asarray(a + b + c, np.float32)
 
     def to_image(self, values: Image) -> Image:
         """An image (size, size, K) of values (P, K) of the covered texels; averages fill the rest."""
