@@ -265,7 +265,7 @@ def test_recorded_files_have_one_time_axis_whatever_is_dropped(page: Page, wav: 
     assert abs((difference + period / 2) % period - period / 2) < 0.04
 
 
-def find_excerpt(excerpt: npt.NDArray[np.int16], audio: npt.NDArray[np.int16]) -> int:
+def find_excerpt(excerpt: npt.NDArray[Any], audio: npt.NDArray[Any]) -> int:
     """Index of the sample at which audio is most like an excerpt."""
     a, b = audio / 32768.0, excerpt / 32768.0
     energy = np.concatenate([[0.0], np.cumsum(a * a)])
