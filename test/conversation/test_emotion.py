@@ -115,7 +115,7 @@ def test_at_full_strength_lips_close_and_open_as_without_an_emotion_and_emotions
     if "slt" not in available_voices() or not espeak_tts.is_available():
         pytest.skip("flite or espeak-ng is not installed")
     voices = list(synthetic_voices(("slt",), ("en-us+m3",), TEXTS[:2]).values())
-    motions = [move(talker, voice) for voice in voices]
+    motions = [move(talker, voice, steps=1) for voice in voices]
     neutral, *others = closure_counts(voices, motions, talker.frame_rate)
     assert neutral.bilabials > 30
     assert min(counts.recall for counts in others) >= neutral.recall - 0.01
@@ -231,11 +231,11 @@ def test_an_invalid_emotion_is_one_sentence_and_changes_nothing(values: tuple[An
 
 
 def test_blinks_are_rarer_in_anger_and_more_frequent_in_fear(talker: Talker) -> None:
-    """Over a minute of silence, in which the network and its rules blink."""
+    """Over 40 s of silence, in which the network and its rules blink."""
     counts = {}
     for name in ("neutral", "angry", "afraid"):
-        stream = talker.open_stream(5, emotion=name)
-        frames = stream.accept(np.zeros(60 * 16_000, np.float32))
+        stream = talker.open_stream(5, emotion=name, steps=1)
+        frames = stream.accept(np.zeros(40 * 16_000, np.float32))
         shut = np.array([frame.weights[INDEX["eyeBlinkLeft"]] > 0.6 for frame in frames])
         counts[name] = int((shut[1:] & ~shut[:-1]).sum())
     assert counts["angry"] < counts["neutral"] < counts["afraid"]

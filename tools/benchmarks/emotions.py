@@ -90,11 +90,11 @@ def demo_voice() -> Voice:
     return Voice(np.asarray(to_16k(*read_audio(DEMO_AUDIO)), np.float32), [])
 
 
-def move(talker: Talker, voice: Voice) -> Motion:
-    """Let a face say a recording under each emotion at full strength."""
+def move(talker: Talker, voice: Voice, steps: int | None = None) -> Motion:
+    """Let a face say a recording under each emotion at full strength, in a number of diffusion steps."""
     weights = []
     for name in EMOTIONS:
-        stream = talker.open_stream(seed=1, emotion=name)
+        stream = talker.open_stream(seed=1, steps=steps, emotion=name)
         weights.append(np.stack([frame.weights for frame in stream.accept(voice.pcm) + stream.finish()]))
     rig = default_rig()
     openings = [MotionCurves.from_weights(rig, rows).opening for rows in weights]
