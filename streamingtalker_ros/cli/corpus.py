@@ -202,6 +202,12 @@ def _add_speech_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FIRST-LAST",
         help="years of the speakers, where the source states their age; children are %(metavar)s = 0-17",
     )
+    parser.add_argument(
+        "--language",
+        default="en",
+        metavar="CODE",
+        help="of the recordings, as espeak-ng names it: de, es, it, tr, cmn, ... (default: en)",
+    )
     _add_seed_and_jobs(parser, "another seed joins the recordings otherwise", jobs=1)
 
 
@@ -210,7 +216,14 @@ def _run_speech(args: argparse.Namespace) -> int:
 
     _check_minutes_and_jobs(args)
     index = build_speech_corpus(
-        args.folders, args.out, args.jobs, args.minutes, args.seed, _parse_ages(args.ages), args.scheduler
+        args.folders,
+        args.out,
+        args.jobs,
+        args.minutes,
+        args.seed,
+        _parse_ages(args.ages),
+        args.scheduler,
+        args.language,
     )
     rejected = index["rejected"]
     print_result(

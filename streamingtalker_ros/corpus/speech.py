@@ -37,7 +37,7 @@ from streamingtalker_ros.corpus.storage import (
     write_part,
 )
 from streamingtalker_ros.errors import TalkerError, require
-from streamingtalker_ros.phonetics.forced_alignment import align
+from streamingtalker_ros.phonetics.forced_alignment import ENGLISH, align
 from streamingtalker_ros.phonetics.phones import Phone, normalize_phones
 from streamingtalker_ros.process import progress_bar
 from streamingtalker_ros.task_cluster import TaskCluster
@@ -311,6 +311,7 @@ def build_speech_corpus(
     seed: int = 0,
     ages: AgeRange = ADULTS,
     scheduler: str | None = None,
+    language: str = ENGLISH,
 ) -> Index:
     """Write a corpus of aligned recordings with rule-based motion; a second call finishes an interrupted one.
 
@@ -322,6 +323,7 @@ def build_speech_corpus(
         seed: equal seeds join the recordings to equal clips.
         ages: ages of the speakers, see `find_recordings`.
         scheduler: address of a Dask scheduler, whose workers are used instead; None for local processes.
+        language: code of espeak-ng for the language of the recordings.
 
     Returns:
         The index; its `rejected` names every recording that was left out, with the reason, and `failed` what
@@ -342,6 +344,8 @@ def build_speech_corpus(
     }
     if tuple(ages) != ADULTS:
         settings["ages"] = list(ages)
+    if language != ENGLISH:
+        settings["language"] = language
     finished = finished_index(out, settings)
     if finished is not None:
         return finished
@@ -351,7 +355,7 @@ def build_speech_corpus(
         by_speaker.setdefault(recording.speaker, []).append(recording)
     size = RECORDINGS_PER_BATCH
     work = [
-        (out, speaker, splits[speaker], batch[i : i + size], i // size, seed)
+        (out, speaker, splits[speaker], batch[i : i + size], i // size, seed, language)
         for speaker, batch in sorted(by_speaker.items(), key=lambda item: zlib.crc32(item[0].encode()))
         for i in range(0, len(batch), size)
     ]
@@ -362,7 +366,7 @@ def build_speech_corpus(
         TaskCluster(num_workers, scheduler, out) as cluster,
         tqdm(total=len(recordings), unit="file", desc="aligning") as bar,
     ):
-        names = [f"{speaker}, recordings from {batch[0].name} on" for _, speaker, _, batch, _, _ in work]
+        names = [f"{speaker}, recordings from {batch[0].name} on" for _, speaker, _, batch, *_ in work]
         for job, part in zip(work, cluster.map(_build_batch, work, names), strict=True):
             bar.update(len(job[3]))
             if part is not None and (minutes is None or seconds < 60.0 * minutes):
@@ -412,9 +416,9 @@ def read_speech(path: str | os.PathLike[str]) -> np.ndarray:
     return pcm if rate == SAMPLE_RATE else soxr.resample(pcm, rate, SAMPLE_RATE).astype(np.float32)
 
 
-def _build_batch(job: tuple[Path, str, str, list[Recording], int, int]) -> Index:
+def _build_batch(job: tuple[Path, str, str, list[Recording], int, int, str]) -> Index:
     """Align, join and save recordings of one speaker: their part, with `clips` and `rejected`."""
-    out, speaker, split, recordings, number, seed = job
+    out, speaker, split, recordings, number, seed, language = job
     part_name = f"{speaker}_{number:03d}"
     sources = [[row.name, row.text, *file_state(row.path)] for row in recordings if row.path.is_file()]
     state = [__version__, seed, split, zlib.crc32(repr(sources).encode())]
@@ -426,7 +430,7 @@ def _build_batch(job: tuple[Path, str, str, list[Recording], int, int]) -> Index
     rejected: list[dict[str, str]] = []
     for recording in recordings:
         try:
-            aligned.append((recording, *_align_and_trim(recording)))
+            aligned.append((recording, *_align_and_trim(recording, language)))
         except TalkerError as error:
             rejected.append({"name": recording.name, "reason": str(error)})
     entries: list[Index] = []
@@ -443,10 +447,10 @@ def _build_batch(job: tuple[Path, str, str, list[Recording], int, int]) -> Index
     return write_part(out, part_name, state, entries, rejected=rejected)
 
 
-def _align_and_trim(recording: Recording) -> tuple[np.ndarray, list[Phone]]:
+def _align_and_trim(recording: Recording, language: str) -> tuple[np.ndarray, list[Phone]]:
     """Audio and phones of a recording, with at most MAX_EDGE_SILENCE_S of silence at its ends."""
     pcm = read_speech(recording.path)
-    phones = align(pcm, recording.text)
+    phones = align(pcm, recording.text, language)
     longest = max(
         (phone for phone in phones if phone.name != "pau"), key=lambda phone: phone.end - phone.start
     )

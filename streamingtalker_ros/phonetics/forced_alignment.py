@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forced alignment: times of the phones of an English text in its recording, by pocketsphinx.
+"""Forced alignment: times of the phones of a text in its recording, by pocketsphinx.
 
 `align(pcm, text)` returns normalized phones from 0 to the end of the recording, pauses as `pau`. pocketsphinx
-and its English model come from PyPI; flite spells words that the dictionary lacks.
+and its English model come from PyPI; flite spells words that the dictionary lacks. Words of other languages
+are pronounced by espeak-ng, and their sounds aligned with the English sounds that look like them on the lips.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.phonetics import espeak_tts
 from streamingtalker_ros.phonetics.phones import VOWELS, Phone, normalize_phones
 
 FRAME_S: Final = 0.01
@@ -40,6 +42,9 @@ MAX_SCHWA_S: Final = 0.075
 
 MIN_FINAL_PAUSE_S: Final = 0.06
 """Seconds of sound after the last phone that become a pause."""
+
+ENGLISH: Final = "en"
+_IDEOGRAPH: Final = "[\u3040-\u30ff\u3400-\u9fff]"
 
 _AlignedFrames = list[
     tuple[str, int, int]
@@ -112,10 +117,47 @@ def _dictionary_names(decoder: Any, words: Sequence[str]) -> list[str]:
     return names
 
 
-def _align_frames(decoder: Any, words: Sequence[str], pcm_bytes: bytes) -> _AlignedFrames | None:
+def pronounce(text: str, language: str) -> list[str]:
+    """Pronunciation of the words of a text in another language than English.
+
+    Args:
+        text: a sentence; letters of Chinese and Japanese count as words.
+        language: code of espeak-ng, such as "de".
+
+    Returns:
+        Per word, phone names of pocketsphinx's alphabet, separated by spaces.
+
+    Raises:
+        TalkerError: if espeak-ng is not installed, lacks the language, or speaks no word of the text.
+    """
+    words = re.findall(f"{_IDEOGRAPH}|(?:(?!{_IDEOGRAPH})[^\\W\\d_])+(?:['’][^\\W\\d_]+)*", text)
+    utterances = espeak_tts.synthesize(language, words) if words else []
+    spoken = [
+        [
+            {"ax": "ah"}.get(phone.name, phone.name).upper()
+            for phone in utterance.phones
+            if phone.name != "pau"
+        ]
+        for utterance in utterances
+    ]
+    if not any(spoken):
+        raise TalkerError(f"“{text}” holds no word to align")
+    return [" ".join(phones) for phones in spoken if phones]
+
+
+def _align_frames(
+    decoder: Any, words: Sequence[str], pcm_bytes: bytes, is_pronounced: bool
+) -> _AlignedFrames | None:
     """Align words, then phones, in two passes; None when the search finds no path."""
     try:
-        decoder.set_align_text(" ".join(_dictionary_names(decoder, words)))
+        if is_pronounced:
+            names = [f"word-{word.replace(' ', '-')}" for word in words]
+            for name, phones in zip(names, words, strict=True):
+                if decoder.lookup_word(name) is None:
+                    decoder.add_word(name, phones, True)
+        else:
+            names = _dictionary_names(decoder, words)
+        decoder.set_align_text(" ".join(names))
         for phone_pass in (False, True):
             if phone_pass:
                 decoder.set_alignment()
@@ -132,12 +174,13 @@ def _align_frames(decoder: Any, words: Sequence[str], pcm_bytes: bytes) -> _Alig
         return None
 
 
-def align(pcm: np.ndarray, text: str | Sequence[str]) -> list[Phone]:
+def align(pcm: np.ndarray, text: str | Sequence[str], language: str = ENGLISH) -> list[Phone]:
     """Find the times of the phones of a text in its recording.
 
     Args:
         pcm: (n,) mono audio at 16 kHz, -1 to 1.
         text: a string, or a list of words.
+        language: code of espeak-ng.
 
     Returns:
         Normalized phones in order, without gaps from 0 to n / 16000 s. Vowels that are long for this
@@ -146,7 +189,9 @@ def align(pcm: np.ndarray, text: str | Sequence[str]) -> list[Phone]:
     Raises:
         TalkerError: with the reason, if the text cannot be found in the sound.
     """
-    words = split_words(text)
+    is_english = language == ENGLISH
+    sentence = text if isinstance(text, str) else " ".join(text)
+    words = split_words(text) if is_english else pronounce(sentence, language)
     pcm = np.asarray(pcm, np.float32)
     if len(pcm) < SAMPLE_RATE // 4:
         raise TalkerError(f"{len(pcm) / SAMPLE_RATE:.2f} s are too short to align")
@@ -156,11 +201,11 @@ def align(pcm: np.ndarray, text: str | Sequence[str]) -> list[Phone]:
     pcm_bytes = (pcm * (0.9 / peak) * 32767).astype("<i2").tobytes()
     aligned: _AlignedFrames | None = None
     for wide in (False, True):
-        aligned = _align_frames(_decoder(wide), words, pcm_bytes)
+        aligned = _align_frames(_decoder(wide), words, pcm_bytes, not is_english)
         if aligned and _minimal_fraction(aligned) < MAX_MINIMAL_FRACTION:
             return _to_phones(aligned, len(pcm) / SAMPLE_RATE)
     reason = "no path through its phones" if not aligned else "its phones are too short"
-    raise TalkerError(f"“{' '.join(words)}” does not fit the sound ({reason}); check the transcript")
+    raise TalkerError(f"“{sentence}” does not fit the sound ({reason}); check the transcript")
 
 
 def _is_pause(name: str) -> bool:

@@ -10,11 +10,19 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.phonetics import flite_festival_tts, forced_alignment
+from streamingtalker_ros.phonetics import espeak_tts, flite_festival_tts, forced_alignment
 from streamingtalker_ros.phonetics.flite_festival_tts import Utterance
 from streamingtalker_ros.phonetics.phones import BILABIALS, VISEME_TARGETS, VOWELS
 from streamingtalker_ros.phonetics.sentences import sentences
+
+PAUSE = 3200  # samples of silence around a sentence
+OTHER_LANGUAGES = {
+    "de": ("Bitte bringen Sie mir die Suppe.",),
+    "tr": ("Babam bana büyük bir bebek aldı.", "Pazartesi sabahı pazara beraber gidiyoruz."),
+    "es": ("Compramos un kilo de manzanas y media docena de huevos.",),
+}
 
 
 def synthesize(voice: str, texts: Sequence[str]) -> list[Utterance]:
@@ -78,3 +86,28 @@ def test_input_that_cannot_be_aligned_is_rejected_with_the_reason(
 ) -> None:
     with pytest.raises(TalkerError, match=reason):
         forced_alignment.align(np.zeros(samples, np.float32), text)
+
+
+@pytest.mark.parametrize("language", ["de", "tr", "es"])
+def test_bilabials_of_other_languages_are_found_where_they_were_spoken(language: str) -> None:
+    if not espeak_tts.is_available():
+        pytest.skip("espeak-ng is not installed")
+    texts = OTHER_LANGUAGES[language]
+    found = bilabials = 0
+    for utterance in espeak_tts.synthesize(language, texts):
+        pcm = np.pad(utterance.pcm, PAUSE)
+        aligned = forced_alignment.align(pcm, utterance.text, language)
+        pause = PAUSE / SAMPLE_RATE
+        spans = [(row.start - pause, row.end - pause) for row in aligned if row.name in BILABIALS]
+        for phone in utterance.phones:
+            if phone.name in BILABIALS:
+                bilabials += 1
+                found += any(start < phone.end + 0.02 and end > phone.start - 0.02 for start, end in spans)
+    assert bilabials >= 4 and found >= 0.8 * bilabials
+
+
+def test_a_text_of_another_language_without_words_is_rejected() -> None:
+    if not espeak_tts.is_available():
+        pytest.skip("espeak-ng is not installed")
+    with pytest.raises(TalkerError, match="no word"):
+        forced_alignment.align(np.ones(16000, np.float32), "12 – 34", "de")
