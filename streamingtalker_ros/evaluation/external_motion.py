@@ -21,6 +21,7 @@ from streamingtalker_ros.corpus.storage import Clip
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation.motion_curves import MotionCurves, resample_frames
 from streamingtalker_ros.evaluation.test_set import TestSet
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.formats.motion_file import MOTION_SUFFIXES, read_motion
 from streamingtalker_ros.face.rig import Rig
 
