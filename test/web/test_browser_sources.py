@@ -118,7 +118,7 @@ def test_a_face_of_the_server_is_shown_in_place_of_the_default(
         page.run("""(() => { const choice = document.querySelector('#face-choice');
             choice.value = 'person:maya'; choice.dispatchEvent(new Event('change')); return 1; })()""")
         page.wait("document.querySelector('#face-choice').selectedOptions[0].textContent === 'maya'", 60)
-        assert page.run("app.view.faces.avatar.name") == "maya"
+        page.wait("app.view.faces.avatar.name === 'maya'", 60)
         assert page.errors == []
         page.close()
 
