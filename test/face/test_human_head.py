@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import logging
 import gzip
+import logging
 from pathlib import Path
 
 import numpy as np
