@@ -3,8 +3,8 @@
 
 The lighting replaces that of VTK's fragment shader, whose lights and attributes it uses. It works in linear
 light. Skin takes light past the terminator, red furthest (J. Jimenez et al., GPU Pro 2); hair reflects along
-its strands (J. Kajiya and T. Kay, SIGGRAPH 1989); edges that alpha cuts are smoothed over the samples of a
-pixel.
+its strands (J. Kajiya and T. Kay, SIGGRAPH 1989). Alpha cuts whole pixels: the renderer draws such faces
+twice as large.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from streamingtalker_ros.face.surface_material import (
     decode_image,
 )
 
-_SAMPLES: Final = 4
 _SKIN_WRAP: Final = (0.30, 0.13, 0.08)  # how far light passes the terminator, as a cosine
 _AMBIENT_SKY: Final = (0.25, 0.26, 0.28)
 _AMBIENT_GROUND: Final = (0.17, 0.14, 0.13)
@@ -73,15 +72,7 @@ _BODY: Final = """
 """
 _NORMAL_MAP: Final = """vec3 bump = texture(normalMap, tcoordVCVSOutput).xyz * 2.0 - 1.0;
   normal = normalize(tangent * size * bump.x + bitangent * size * bump.y + normal * bump.z);"""
-_SAMPLE_MASK: Final = """#version 150
-#extension GL_ARB_sample_shading : enable
-#define texelFetchBuffer texelFetch
-#define varying in
-"""
-_CUT: Final = """float coverage = (base.a - {cutoff}) / max(fwidth(base.a), 1e-3) + 0.5;
-  if (coverage <= 0.0) discard;
-  gl_SampleMask[0] = (1 << int(clamp(coverage, 0.0, 1.0) * {samples}.0 + 0.5)) - 1;
-  if (gl_SampleMask[0] == 0) discard;"""
+_CUT: Final = "if (base.a < {cutoff}) discard;"
 
 
 def apply_material(vtk: Any, actor: Any, material: SurfaceMaterial, num_lights: int) -> None:
@@ -107,7 +98,7 @@ def apply_material(vtk: Any, actor: Any, material: SurfaceMaterial, num_lights: 
     )
     code = _BODY.format(
         base="texture(baseMap, tcoordVCVSOutput)" if base else "vec4(1.0)",
-        alpha=_CUT.format(cutoff=material.alpha_cutoff, samples=_SAMPLES) if material.alpha == "MASK" else "",
+        alpha=_CUT.format(cutoff=material.alpha_cutoff) if material.alpha == "MASK" else "",
         factor=_vector(material.base_factor),
         normal=_NORMAL_MAP if normal else "",
         roughness=f"{material.roughness:.4f}"
@@ -121,8 +112,6 @@ def apply_material(vtk: Any, actor: Any, material: SurfaceMaterial, num_lights: 
         opacity="base.a" if material.alpha == "BLEND" else "1.0",
     )
     shader = actor.GetShaderProperty()
-    if material.alpha == "MASK":
-        shader.AddFragmentShaderReplacement("//VTK::System::Dec", True, _SAMPLE_MASK, False)
     if material.alpha == "BLEND":
         actor.ForceTranslucentOn()
     else:
