@@ -206,7 +206,7 @@ def _add_speech_arguments(parser: argparse.ArgumentParser) -> None:
         "--language",
         default="en",
         metavar="CODE",
-        help="of the recordings, as espeak-ng names it: de, es, it, tr, cmn, ... (default: en)",
+        help="of the recordings, as espeak-ng names it: de, es, it, tr, ... (default: en)",
     )
     _add_seed_and_jobs(parser, "another seed joins the recordings otherwise", jobs=1)
 

@@ -19,6 +19,7 @@ from streamingtalker_ros.face.human_head.person import (
     Person,
     parse_ancestry,
 )
+from streamingtalker_ros.face.named_faces import find_face, open_face
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.output_files import check_output_file, is_standard_output, is_stream, write_bytes
 from streamingtalker_ros.process import print_result
@@ -106,19 +107,12 @@ def run(args: argparse.Namespace) -> int:
     if out.suffix.lower() != ".glb" and not is_stream(out):
         raise TalkerError(f"--out {out} does not end in .glb: faces are exported as binary glTF")
     check_output_file(out, inputs=[] if args.action == "build" else [args.face])
-    _write(_build(args) if args.action == "build" else _load(args.face), out)
+    _write(_build(args) if args.action == "build" else open_face(args.face), out)
     return 0
-
-
-def _load(path: str | None) -> Rig:
-    from streamingtalker_ros.face.named_faces import open_face
-
-    return open_face(path)
 
 
 def _prepare(names: list[str]) -> int:
     from streamingtalker_ros.face.human_head.makehuman import find_data
-    from streamingtalker_ros.face.named_faces import find_face
 
     unknown = [name for name in names if name not in PRESETS]
     if unknown:

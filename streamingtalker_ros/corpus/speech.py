@@ -421,7 +421,7 @@ def _build_batch(job: tuple[Path, str, str, list[Recording], int, int, str]) -> 
     out, speaker, split, recordings, number, seed, language = job
     part_name = f"{speaker}_{number:03d}"
     sources = [[row.name, row.text, *file_state(row.path)] for row in recordings if row.path.is_file()]
-    state = [__version__, seed, split, zlib.crc32(repr(sources).encode())]
+    state = [__version__, seed, split, language, zlib.crc32(repr(sources).encode())]
     part = read_part(out, part_name, state)
     if part is not None:
         return part

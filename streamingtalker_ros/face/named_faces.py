@@ -108,8 +108,8 @@ def _cache_folder() -> Path:
 
 
 def _digest() -> str:
-    """Digest of the code that builds heads and of the version of its data: other code, other files."""
-    content = hashlib.sha256(VERSION.encode())
-    for module in sorted((Path(__file__).parent / "human_head").glob("*.py")):
+    """Digest of the code that builds and writes heads and of the version of its data."""
+    content, folder = hashlib.sha256(VERSION.encode()), Path(__file__).parent
+    for module in [*sorted((folder / "human_head").glob("*.py")), folder / "formats" / "gltf_writer.py"]:
         content.update(module.read_bytes())
     return content.hexdigest()[:12]

@@ -44,7 +44,7 @@ MIN_FINAL_PAUSE_S: Final = 0.06
 """Seconds of sound after the last phone that become a pause."""
 
 ENGLISH: Final = "en"
-_IDEOGRAPH: Final = "[\u3040-\u30ff\u3400-\u9fff]"
+"""Language whose words stand in pocketsphinx's dictionary."""
 
 _AlignedFrames = list[
     tuple[str, int, int]
@@ -121,7 +121,7 @@ def pronounce(text: str, language: str) -> list[str]:
     """Pronunciation of the words of a text in another language than English.
 
     Args:
-        text: a sentence; letters of Chinese and Japanese count as words.
+        text: a sentence whose words have spaces between them.
         language: code of espeak-ng, such as "de".
 
     Returns:
@@ -130,7 +130,7 @@ def pronounce(text: str, language: str) -> list[str]:
     Raises:
         TalkerError: if espeak-ng is not installed, lacks the language, or speaks no word of the text.
     """
-    words = re.findall(f"{_IDEOGRAPH}|(?:(?!{_IDEOGRAPH})[^\\W\\d_])+(?:['’][^\\W\\d_]+)*", text)
+    words = re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)*", text)
     utterances = espeak_tts.synthesize(language, words) if words else []
     spoken = [
         [

@@ -105,7 +105,7 @@ class WebContext:
         self._metrics_page: MetricsPage | None = None
         self._is_vertex = talker.family == "vertex"
         self._face_name = None if face is None else face.name
-        self._assets = self._load_assets(face)
+        self._assets = self._load_assets(face, warn)
 
     @property
     def session_count(self) -> int:
@@ -173,15 +173,20 @@ class WebContext:
         if self.output is not None:
             self.output.close()
 
-    def _load_assets(self, face: Path | None) -> dict[str, assets.StaticAsset]:
+    def _load_assets(self, face: Path | None, warn: Callable[[str], Any]) -> dict[str, assets.StaticAsset]:
         files = assets.load_page()
         files["/voice.flac"] = assets.StaticAsset.compress(SAMPLE_AUDIO.read_bytes(), "audio/flac")
         files["/face.glb"] = assets.encode_face(default_rig())
         if self.talker.template is not None and self.talker.triangles is not None:
             files["/template.glb"] = assets.encode_template(self.talker.template, self.talker.triangles)
-        people = prepared_faces()
-        files["/faces.json"] = assets.StaticAsset.compress(json.dumps([*people]).encode(), "application/json")
-        files |= {f"/faces/{name}.glb": assets.load_avatar(path) for name, path in people.items()}
+        people: list[str] = []
+        for name, path in prepared_faces().items():
+            try:
+                files[f"/faces/{name}.glb"] = assets.load_prepared_face(path)
+                people.append(name)
+            except TalkerError as error:
+                warn(f"{name} is not offered: {error}")
+        files["/faces.json"] = assets.StaticAsset.compress(json.dumps(people).encode(), "application/json")
         if face is not None:
             files["/avatar.glb"] = assets.load_avatar(face)
         return files

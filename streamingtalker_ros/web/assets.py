@@ -56,15 +56,16 @@ class StaticAsset:
 
     @classmethod
     @functools.lru_cache(maxsize=16)
-    def compress(cls, body: bytes, media_type: str) -> StaticAsset:
+    def compress(cls, body: bytes, media_type: str, level: int = 9) -> StaticAsset:
         """An asset of these bytes, which further servers of this process share.
 
         Args:
             body: Content of the file.
             media_type: Value of Content-Type.
+            level: Of gzip, 1 to 9.
         """
         etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
-        return cls(body, gzip.compress(body, 9, mtime=0), media_type, etag)
+        return cls(body, gzip.compress(body, level, mtime=0), media_type, etag)
 
 
 def load_page(folder: Path = STATIC) -> dict[str, StaticAsset]:
@@ -125,6 +126,24 @@ def encode_template(vertices: npt.NDArray[np.float32], triangles: npt.NDArray[np
         colors=np.tile(np.asarray(DEFAULT_COLOR, np.float32), (count, 1)),
     )
     return encode_face(rig)
+
+
+def load_prepared_face(path: Path) -> StaticAsset:
+    """A head that this package has built, as it lies in the cache: several are loaded when the server starts.
+
+    Args:
+        path: The .glb file.
+
+    Raises:
+        TalkerError: if the file cannot be read, or is not as long as it says.
+    """
+    try:
+        body = path.read_bytes()
+    except OSError as error:
+        raise TalkerError(f"{path} cannot be read ({error.strerror or error})") from None
+    if body[:4] != b"glTF" or int.from_bytes(body[8:12], "little") != len(body):
+        raise TalkerError(f"{path} is damaged: delete it, and run `streamingtalker face prepare`")
+    return StaticAsset.compress(body, MEDIA_TYPE, level=1)
 
 
 def load_avatar(path: Path) -> StaticAsset:

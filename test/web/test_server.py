@@ -10,6 +10,7 @@ import json
 import os
 import threading
 import time
+import urllib.request
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,8 +25,10 @@ from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.audio.resample import Resampler, to_16k
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.default_head.stored import default_rig
+from streamingtalker_ros.face.formats.gltf_writer import write_glb
 from streamingtalker_ros.runtime.batch import run_batch
 from streamingtalker_ros.streaming import Talker
+from streamingtalker_ros.web.app import WebContext
 from streamingtalker_ros.web.limits import Limits
 from streamingtalker_ros.web.server import Server
 from streamingtalker_ros.web.styles import distinct_styles
@@ -478,3 +481,20 @@ def test_steps_of_one_session_are_those_of_the_model_while_several_leave_it_no_t
             count = greedy.frame_count
             assert greedy.wait_until(lambda: greedy.frame_count > count + 10)
             assert stream.session.stream.steps == tiny_talker.steps
+
+
+def test_a_damaged_head_of_the_cache_is_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = write_glb(default_rig())
+    paths = {name: tmp_path / f"{name}.glb" for name in ("maya", "lin", "kofi", "sam")}
+    for name, content in {"maya": whole, "lin": whole[:-100], "kofi": b""}.items():
+        paths[name].write_bytes(content)
+    monkeypatch.setattr("streamingtalker_ros.web.app.prepared_faces", lambda: paths)
+    warnings: list[str] = []
+    with Server(WebContext(small_talker(), warn=warnings.append)).background() as server:
+        with urllib.request.urlopen(server.address + "faces.json") as reply:
+            assert json.load(reply) == ["maya"]
+        with urllib.request.urlopen(server.address + "faces/maya.glb") as reply:
+            assert reply.read() == whole
+    assert [text.split()[0] for text in warnings] == ["lin", "kofi", "sam"]
