@@ -150,7 +150,13 @@ def _write(rig: Rig, out: Path) -> None:
 def _check(path: str) -> int:
     from streamingtalker_ros.face.formats.face_report import inspect_face
 
-    logging.getLogger("streamingtalker_ros.face").setLevel(logging.ERROR)  # the report says it
-    for line in inspect_face(path).lines():
+    logger = logging.getLogger("streamingtalker_ros.face")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # the report says it
+    try:
+        report = inspect_face(path)
+    finally:
+        logger.setLevel(level)
+    for line in report.lines():
         print_result(line)
     return 0

@@ -53,7 +53,7 @@ float ggx(vec3 normal, vec3 light, vec3 eye, float roughness) {
 }
 """
 _BODY: Final = """
-  vec4 base = {base};
+  vec4 base = texture(baseMap, tcoordVCVSOutput);
   {alpha}
   vec3 albedo = pow(base.rgb, vec3(2.2)) * vec3({factor});
   vec3 smoothNormal = normalVCVSOutput, normal = normalVCVSOutput, eye = normalize(-vertexVC.xyz);
@@ -88,7 +88,9 @@ def apply_material(vtk: Any, actor: Any, material: SurfaceMaterial, num_lights: 
     surface.SetBackfaceCulling(not material.double_sided)
     encoded = (material.base_color, material.normal, material.roughness_map)
     images = [None if image is None else decode_image(image) for image in encoded]
-    base, normal, roughness = (image is not None for image in images)
+    if images[0] is None:
+        images[0] = np.full((1, 1, 3), 255, np.uint8)  # VTK declares texture coordinates for a texture alone
+    normal, roughness = (image is not None for image in images[1:])
     for name, image in zip(("baseMap", "normalMap", "roughnessMap"), images, strict=True):
         if image is not None:
             surface.SetTexture(name, _texture(vtk, image))
@@ -97,7 +99,6 @@ def apply_material(vtk: Any, actor: Any, material: SurfaceMaterial, num_lights: 
         _STRANDS if is_hair else _GGX.format(clearcoat=material.clearcoat, coat_roughness=CLEARCOAT_ROUGHNESS)
     )
     code = _BODY.format(
-        base="texture(baseMap, tcoordVCVSOutput)" if base else "vec4(1.0)",
         alpha=_CUT.format(cutoff=material.alpha_cutoff) if material.alpha == "MASK" else "",
         factor=_vector(material.base_factor),
         normal=_NORMAL_MAP if normal else "",
