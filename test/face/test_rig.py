@@ -29,7 +29,7 @@ def mirror_images(rig: Rig) -> npt.NDArray[np.int64]:
     position = np.concatenate([rig.vertices, rig.deltas[INDEX["jawOpen"]]], axis=1)
     mirror = np.concatenate([MIRROR_Y, MIRROR_Y])
     for part, (first, last) in rig.parts.items():
-        if part == "hair" or part.startswith("glint"):  # not symmetric; no shape moves them
+        if part.startswith("glint"):  # not symmetric; no shape moves them
             assert not rig.deltas[:, first:last].any()
             partner[first:last] = np.arange(first, last)
             continue

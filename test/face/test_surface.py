@@ -127,7 +127,7 @@ def test_triangles_face_outwards(sealed_skin: Triangles) -> None:
         ("eye_left", 0.5),
         ("eye_right", 0.5),
         ("tongue", 0.95),
-        ("hair", 0.5),
+        ("shell", 0.5),
         ("brow_left", 0.1),
     ):
         center = points[slice(*rig.parts[part])].mean(axis=0)

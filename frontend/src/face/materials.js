@@ -1,59 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Materials of the default face by its parts: skin with wrap lighting, wet eyes, teeth, lips, cloth.
+// Materials of the default face, a robot's, by its parts.
 import {
   DoubleSide,
   MeshLambertMaterial,
   MeshPhongMaterial,
   MeshPhysicalMaterial,
   MeshStandardMaterial,
-  ShaderChunk,
   ShaderMaterial,
   UniformsLib,
   UniformsUtils,
 } from 'three';
 
-/** @typedef {'skin' | 'mouth' | 'eye' | 'glint' | 'teeth' | 'tongue' | 'brow' | 'hair' | 'collar'} MaterialName */
+/** @typedef {'skin' | 'mouth' | 'eye' | 'glint' | 'teeth' | 'tongue' | 'brow' | 'shell' | 'collar'} MaterialName */
 
 /** @type {readonly MaterialName[]} */
-const MATERIAL_NAMES = ['skin', 'mouth', 'eye', 'glint', 'teeth', 'tongue', 'brow', 'hair', 'collar'];
+const MATERIAL_NAMES = ['skin', 'mouth', 'eye', 'glint', 'teeth', 'tongue', 'brow', 'shell', 'collar'];
 
-// the statement of three.js that wrap lighting replaces
-const LAMBERT_STATEMENT = 'vec3 irradiance = dotNL * directLight.color;';
-// wrap lighting of `wrapped` = normal · light
-const WRAP_LIGHTING = `vec3 wrap = vec3( 0.22, 0.12, 0.09 );
-	vec3 lit = saturate( ( wrapped + wrap ) / ( 1.0 + wrap ) );
-	lit = pow( lit, vec3( 1.15, 1.25, 1.3 ) );`;
+// how far light passes the terminator, as a cosine
+const WRAP = 0.12;
 
 /**
- * Add wrap lighting, in which diffuse light passes the terminator, red furthest: an approximation of subsurface
- * scattering (Jimenez et al., GPU Pro 2; GPU Gems, chapter 16). Lips, detected by their redness, are smoother.
- * @param {MeshPhysicalMaterial} material
- */
-function addSkinShading(material) {
-  material.onBeforeCompile = (shader) => {
-    const chunk = ShaderChunk.lights_physical_pars_fragment;
-    if (!chunk.includes(LAMBERT_STATEMENT)) {
-      throw new Error('three.js has changed its lighting: adapt LAMBERT_STATEMENT in materials.js');
-    }
-    const wrapLighting = `float wrapped = dot( geometryNormal, directLight.direction );
-	${WRAP_LIGHTING}
-	vec3 irradiance = lit * directLight.color;`;
-    shader.fragmentShader = shader.fragmentShader
-      .replace('#include <lights_physical_pars_fragment>', chunk.replace(LAMBERT_STATEMENT, wrapLighting))
-      .replace(
-        '#include <roughnessmap_fragment>',
-        `#include <roughnessmap_fragment>
-	float lips = smoothstep( 0.20, 0.34, diffuseColor.r - diffuseColor.g );
-	roughnessFactor = mix( roughnessFactor, 0.34, lips );`,
-      );
-  };
-  material.customProgramCacheKey = () => 'skin';
-  return material;
-}
-
-/**
- * The same lighting without specular reflection, computed per vertex up to the colour of the screen: a software
- * renderer fills the pixels between them several times as fast.
+ * Diffuse light, computed per vertex up to the colour of the screen: a software renderer fills the pixels between
+ * them several times as fast.
  */
 function makeVertexLitMaterial() {
   return new ShaderMaterial({
@@ -71,9 +39,8 @@ void main() {
 	vec3 light = ambientLightColor;
 	for ( int i = 0; i < NUM_HEMI_LIGHTS; i ++ ) light += getHemisphereLightIrradiance( hemisphereLights[ i ], at );
 	for ( int i = 0; i < NUM_DIR_LIGHTS; i ++ ) {
-		float wrapped = dot( at, directionalLights[ i ].direction );
-		${WRAP_LIGHTING}
-		light += lit * directionalLights[ i ].color;
+		float cosine = dot( at, directionalLights[ i ].direction );
+		light += saturate( ( cosine + ${WRAP} ) / ${1 + WRAP} ) * directionalLights[ i ].color;
 	}
 	shade = sRGBTransferOETF( vec4( ACESFilmicToneMapping( RECIPROCAL_PI * light * color.rgb ), 1.0 ) ).rgb;
 	gl_Position = projectionMatrix * ( modelViewMatrix * vec4( position, 1.0 ) );
@@ -102,22 +69,13 @@ export function makeMaterials(plain) {
       teeth: wet,
       tongue: wet,
       brow: matt,
-      hair: matt,
+      shell: matt,
       collar: matt,
     };
   }
   return {
-    skin: addSkinShading(
-      new MeshPhysicalMaterial({
-        ...common,
-        roughness: 0.54,
-        specularIntensity: 0.55,
-        sheen: 0.12,
-        sheenRoughness: 0.6,
-        sheenColor: 0xffb4a0,
-      }),
-    ),
-    mouth: new MeshStandardMaterial({ ...common, roughness: 0.5, envMapIntensity: 0.25, side: DoubleSide }),
+    skin: new MeshPhysicalMaterial({ ...common, roughness: 0.5, clearcoat: 0.25, clearcoatRoughness: 0.35 }),
+    mouth: new MeshStandardMaterial({ ...common, roughness: 1, envMapIntensity: 0.1, side: DoubleSide }),
     eye: new MeshPhysicalMaterial({
       ...common,
       roughness: 0.32,
@@ -126,18 +84,11 @@ export function makeMaterials(plain) {
       envMapIntensity: 0.9,
     }),
     glint: new MeshStandardMaterial({ color: 0xffffff, emissive: 0xffffff, emissiveIntensity: 0.85 }),
-    teeth: new MeshPhysicalMaterial({ ...common, roughness: 0.28, clearcoat: 0.5, clearcoatRoughness: 0.2 }),
-    tongue: new MeshStandardMaterial({ ...common, roughness: 0.36 }),
+    teeth: new MeshPhysicalMaterial({ ...common, roughness: 0.4, clearcoat: 0.2, clearcoatRoughness: 0.3 }),
+    tongue: new MeshStandardMaterial({ ...common, roughness: 0.7, envMapIntensity: 0.3 }),
     brow: new MeshStandardMaterial({ ...common, roughness: 0.85 }),
-    hair: new MeshPhysicalMaterial({
-      ...common,
-      roughness: 0.5,
-      specularIntensity: 0.6,
-      sheen: 0.3,
-      sheenRoughness: 0.45,
-      sheenColor: 0x9a6a48,
-    }),
-    collar: new MeshStandardMaterial({ ...common, roughness: 0.9 }),
+    shell: new MeshPhysicalMaterial({ ...common, roughness: 0.45, clearcoat: 0.2, clearcoatRoughness: 0.4 }),
+    collar: new MeshStandardMaterial({ ...common, roughness: 0.6 }),
   };
 }
 

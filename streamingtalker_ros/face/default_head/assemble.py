@@ -11,10 +11,10 @@ import numpy.typing as npt
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.eye_shapes import eye_shapes
 from streamingtalker_ros.face.default_head.eyes import add_brows, add_eyes, add_highlights
-from streamingtalker_ros.face.default_head.hair_ears_collar import add_collar, add_ears, add_hair
 from streamingtalker_ros.face.default_head.mesh import MeshBuilder, mirrored_name, smoothstep
 from streamingtalker_ros.face.default_head.mouth_shapes import mouth_shapes
 from streamingtalker_ros.face.default_head.shape_builder import ShapeBuilder
+from streamingtalker_ros.face.default_head.shell_ears_collar import add_collar, add_ears, add_shell
 from streamingtalker_ros.face.default_head.skin import EdgeLoops, add_skin
 from streamingtalker_ros.face.default_head.teeth import add_teeth, add_tongue
 from streamingtalker_ros.face.default_head.vertex_colors import vertex_colors
@@ -24,7 +24,7 @@ PIVOT_MM = np.array([-22.0, 0.0, -98.0])  # the point about which the head rotat
 MIN_DELTA_MM = 2e-3  # smaller displacements are dropped, so that each shape moves few vertices
 _NECK_FOOT_MM, _NECK_HEIGHT_MM = -152.0, 45.0
 _MIRROR = np.array([1.0, -1.0, 1.0])
-_ONE_SIDED_PARTS = ("hair", "glint_left", "glint_right")
+_ONE_SIDED_PARTS = ("glint_left", "glint_right")
 
 
 def build_default_rig() -> Rig:
@@ -34,14 +34,12 @@ def build_default_rig() -> Rig:
     """
     mesh = MeshBuilder()
     loops = add_skin(mesh)
-    eye_colors = add_eyes(mesh)
+    colors = add_eyes(mesh)
     add_brows(mesh)
-    teeth_colors = add_teeth(mesh)
+    colors |= add_teeth(mesh)
     add_tongue(mesh)
     add_highlights(mesh)
-    add_ears(mesh)
-    add_hair(mesh)
-    add_collar(mesh)
+    colors |= add_ears(mesh) | add_shell(mesh) | add_collar(mesh)
     contact = loops.mouth["contact"]
     partner = mesh.symmetrize((contact, contact[(20 - np.arange(40)) % 40]), _ONE_SIDED_PARTS)
     builder = ShapeBuilder(mesh, loops)
@@ -56,7 +54,7 @@ def build_default_rig() -> Rig:
         deltas=(deltas / 1000.0).astype(np.float32),
         parts=dict(mesh.parts),
         landmarks=_landmarks(loops),
-        colors=vertex_colors(builder, eye_colors, teeth_colors),
+        colors=vertex_colors(builder, colors),
         pivot=(PIVOT_MM / 1000.0).astype(np.float32),
         follow=smoothstep((mesh.points[:, 2] - _NECK_FOOT_MM) / _NECK_HEIGHT_MM).astype(np.float32),
     )

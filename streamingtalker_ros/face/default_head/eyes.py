@@ -18,28 +18,28 @@ NUM_SEGMENTS = 20  # vertices of a ring
 # Rings of an eyeball: degrees from the pole, name of the colour. Rings close together give sharp borders.
 _RINGS = (
     (0, "pupil"),
-    (13.5, "pupil"),
-    (14.3, "iris"),
-    (22, "iris_light"),
-    (28.5, "rim"),
-    (30.5, "white"),
+    (12.5, "pupil"),
+    (13.3, "iris"),
+    (24, "iris_light"),
+    (31.0, "rim"),
+    (33.5, "white"),
     (46, "white"),
     (68, "white"),
     (95, "white"),
 )
-_NUM_BROW_COLUMNS = 11
+_NUM_BROW_COLUMNS = 9
 _NUM_HIGHLIGHT_VERTICES = 8
 _SIDES = (("left", 1.0), ("right", -1.0))
 
 
-def add_eyes(mesh: MeshBuilder) -> list[str]:
-    """Add both eyeballs; returns the name of the colour of each vertex of one, from the pole on.
+def add_eyes(mesh: MeshBuilder) -> dict[str, list[str]]:
+    """Add both eyeballs, each from its pole on.
 
     Args:
         mesh: Mesh under construction, in mm; receives the parts eye_left and eye_right.
 
     Returns:
-        Colour names, one for each vertex of an eyeball; both eyeballs have the same vertex order.
+        {part: colour name of each vertex}.
     """
     turn = 2 * np.pi * np.arange(NUM_SEGMENTS) / NUM_SEGMENTS
     rings = [np.array([[1.0, 0.0, 0.0]])]
@@ -57,7 +57,8 @@ def add_eyes(mesh: MeshBuilder) -> list[str]:
         mesh.add_fan(loops[0], pole)
         for inner, outer in pairwise(loops):
             mesh.add_strip(outer, inner)
-    return [_RINGS[0][1]] + [name for _, name in _RINGS[1:] for _ in range(NUM_SEGMENTS)]
+    names = [_RINGS[0][1]] + [name for _, name in _RINGS[1:] for _ in range(NUM_SEGMENTS)]
+    return {"eye_left": names, "eye_right": names}
 
 
 def add_highlights(mesh: MeshBuilder) -> None:
@@ -84,7 +85,7 @@ def add_highlights(mesh: MeshBuilder) -> None:
 
 
 def add_brows(mesh: MeshBuilder) -> None:
-    """Add both brows: a ribbon with a domed cross-section, thick near the nose and thin outside.
+    """Add both brows: a ribbon with a domed cross-section and tapered ends, thickest near the nose.
 
     Args:
         mesh: Mesh under construction, in mm; receives the parts brow_left and brow_right.
@@ -92,11 +93,11 @@ def add_brows(mesh: MeshBuilder) -> None:
     s = np.linspace(0.0, 1.0, _NUM_BROW_COLUMNS)
     y = 14.0 + 38.0 * s
     z = 22.0 + 5.0 * np.sin(np.pi * np.clip(s * 0.78 + 0.06, 0, 1)) - 3.5 * s**3
-    half_height = 3.3 * (1 - s) ** 0.5 * (0.2 + 0.8 * np.minimum(s / 0.22, 1.0) ** 0.6) + 0.35
+    half_height = 4.6 * s**0.45 * (1 - s) ** 0.8 + 0.15
     rows = []
     for across, lift in ((1.0, -0.8), (0.55, 1.3), (0.0, 2.0), (-0.55, 1.3), (-1.0, -0.8)):
         row = skin_surface(y, z + across * half_height)
-        row[:, 0] += lift * (0.45 + 0.55 * np.sqrt(1 - s * 0.9))
+        row[:, 0] += lift * (0.25 + 0.75 * np.sqrt(half_height / half_height.max()))
         rows.append(row)
     points = np.stack(rows)
     for side, sign in _SIDES:

@@ -13,48 +13,48 @@ from streamingtalker_ros.face.default_head.mesh import MeshBuilder
 
 INCISOR_X = 87.0  # of the upper incisors' front
 INCISOR_EDGE_Z = MOUTH_HEIGHT - 1.2  # of their edge
-_NUM_TEETH, _COLUMNS_PER_TOOTH = 12, 2  # of a row
+_NUM_COLUMNS = 15  # vertices along a row
 _ARCH_HALF_ANGLE = 1.2  # rad
 _NUM_TONGUE_SEGMENTS = 10
 
 
 def add_teeth(mesh: MeshBuilder) -> dict[str, list[str]]:
-    """Add both rows of teeth; returns the name of the colour of each vertex by part.
+    """Add both rows of teeth, as smooth bands.
 
     Args:
         mesh: Mesh under construction, in mm; receives the parts teeth_upper and teeth_lower.
 
     Returns:
-        {part: colour name of each vertex, "gum" or "tooth"}.
+        {part: colour name of each vertex}.
     """
-    columns = _NUM_TEETH * _COLUMNS_PER_TOOTH + 1
-    turn = np.linspace(-_ARCH_HALF_ANGLE, _ARCH_HALF_ANGLE, columns)
+    turn = np.linspace(-_ARCH_HALF_ANGLE, _ARCH_HALF_ANGLE, _NUM_COLUMNS)
+    size = 1.0 - 0.22 * _molar_weight(turn)
     colors: dict[str, list[str]] = {}
-    gap = np.where(np.arange(columns) % _COLUMNS_PER_TOOTH == 0, 1.0, 0.0)
-    for part, up, front, half_width in (
-        ("teeth_upper", 1.0, INCISOR_X, 23.5),
-        ("teeth_lower", -1.0, INCISOR_X - 2.6, 21.5),
+    for part, up, front, half_width, edge, tooth in (
+        ("teeth_upper", 1.0, INCISOR_X, 23.5, INCISOR_EDGE_Z, "tooth"),
+        ("teeth_lower", -1.0, INCISOR_X - 3.2, 20.0, INCISOR_EDGE_Z - 3.0, "lower_tooth"),
     ):
-        edge = INCISOR_EDGE_Z if up > 0 else INCISOR_EDGE_Z + 0.6
         rows, names = [], []
         for height, back, name in (
             (9.5, 1.0, "gum"),
-            (7.6, 0.2, "gum"),
-            (6.9, 0.0, "tooth"),
-            (1.2, -0.2, "tooth"),
-            (0.0, 0.9, "tooth"),
+            (7.4, 0.1, "gum"),
+            (6.9, 0.0, tooth),
+            (1.0, -0.1, tooth),
+            (0.2, 0.3, tooth),
+            (0.0, 1.0, tooth),
             (9.0, 4.0, "gum"),
         ):
-            size = 1.0 - 0.22 * _molar_weight(turn)
-            z = edge + up * (
-                height * size + (0.5 * gap if height < 0.5 else 0.9 * (1 - gap) * (6.5 < height < 8.0))
+            inset_width = half_width - back * 0.6
+            rows.append(
+                np.column_stack(
+                    [
+                        front - back - 36.0 * (1.0 - np.cos(turn)),
+                        inset_width * np.sin(turn),
+                        edge + up * height * size,
+                    ]
+                )
             )
-            inset = back + 0.22 * gap * (name == "tooth")
-            row = np.column_stack(
-                [front - inset - 36.0 * (1.0 - np.cos(turn)), (half_width - inset * 0.6) * np.sin(turn), z]
-            )
-            rows.append(row)
-            names += [name] * columns
+            names += [name] * _NUM_COLUMNS
         points = np.stack(rows if up > 0 else rows[::-1])
         colors[part] = names if up > 0 else names[::-1]
         mesh.add_grid(mesh.add_vertices(part, points).reshape(points.shape[:2]))

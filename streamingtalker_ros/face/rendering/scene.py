@@ -64,10 +64,11 @@ AMBIENT, DIFFUSE = 0.27, 0.84
 MATERIALS = {  # by the beginning of a part's name
     "eye": Material(0.6, 60.0),
     "glint": Material(1.0, 1.0),
-    "teeth": Material(0.5, 40.0),
-    "tongue": Material(0.4, 25.0),
+    "teeth": Material(0.25, 30.0),
+    "mouth": Material(0.0, 1.0),
+    "tongue": Material(0.1, 12.0),
     "brow": Material(0.05, 10.0),
-    "hair": Material(0.25, 14.0),
+    "shell": Material(0.22, 16.0),
 }
 DEFAULT_MATERIAL = Material(0.14, 12.0)
 LIGHTS = (
