@@ -35,6 +35,7 @@ from streamingtalker_ros.web.metrics import MetricsPage, WebMetrics
 from streamingtalker_ros.web.protocol import PROTOCOL_VERSION, WS_PROTOCOL_ERROR, parse_query
 from streamingtalker_ros.web.shared_sessions import SharedSessions
 from streamingtalker_ros.web.speaker_output import SpeakerOutput
+from streamingtalker_ros.web.styles import distinct_styles
 from streamingtalker_ros.web.topic_watcher import TopicWatcher
 from streamingtalker_ros.web.trusted_proxies import TrustedProxies
 from streamingtalker_ros.web.websocket_session import CLOSE_TIMEOUT_S, WebSocketSession
@@ -101,7 +102,7 @@ class WebContext:
         self.warn_of_speech = each_once(warn)
         self.sessions: set[WebSocketSession] = set()
         self.max_unacknowledged_frames = round(self.limits.unacknowledged_seconds * talker.frame_rate)
-        self._controls = describe_controls(talker)
+        self._controls = describe_controls(talker, distinct_styles(talker))
         self._metrics_page: MetricsPage | None = None
         self._is_vertex = talker.family == "vertex"
         self._face_name = None if face is None else face.name

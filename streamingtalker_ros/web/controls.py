@@ -7,14 +7,14 @@ and guidance; a vertex model has a seed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from streamingtalker_ros.conversation.emotion_table import EMOTIONS, NEUTRAL
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.model.control_ranges import NUMBER_CONTROLS, SEED_RANGE
-from streamingtalker_ros.web.message_fields import check_float, check_int, describe_value
-from streamingtalker_ros.web.styles import distinct_styles
+from streamingtalker_ros.web.message_fields import check_number, describe_value
 
 if TYPE_CHECKING:
     from streamingtalker_ros.model.protocol import TalkerProtocol
@@ -24,18 +24,18 @@ MAX_STEPS = 16  # the batch is stepped as a whole: more steps of one session wou
 _MAX_NAME_LENGTH = 40  # characters
 
 
-def describe_controls(talker: TalkerProtocol) -> dict[str, dict[str, Any]]:
+def describe_controls(talker: TalkerProtocol, styles: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The controls of a model, for the page's panel: {name: {"kind", range or choices, "default"}}.
 
     Args:
         talker: The model; a model of vertices has the control seed only.
+        styles: Those of its styles that are offered; the first is the default.
     """
     controls: dict[str, dict[str, Any]] = {
         "seed": {"kind": "whole", "low": SEED_RANGE[0], "high": SEED_RANGE[1], "default": 0}
     }
     if talker.family == "blendshape":
         steps = min(talker.steps, MAX_STEPS)
-        styles = distinct_styles(talker)
         controls["style"] = {"kind": "choice", "choices": list(styles), "default": styles[0]}
         controls["steps"] = {"kind": "whole", "low": 1, "high": MAX_STEPS, "default": steps}
         controls |= {
@@ -60,7 +60,7 @@ class Controls:
         talker = session.talker
         self._session = session
         self._stream = session.stream
-        self._names = describe_controls(talker).keys()
+        self._names = describe_controls(talker, talker.styles).keys()
         self._steps: int | None = None  # as the page set them
         self._imposed_steps: int | None = None
 
@@ -90,13 +90,13 @@ class Controls:
                     f"choose from {', '.join(self._names)}"
                 )
             if name == "seed":
-                self._session.default_seed = check_int(changes, name, *SEED_RANGE)
+                self._session.default_seed = check_number(changes, name, *SEED_RANGE, int)
             elif name == "style":
                 if not isinstance(value, str):
                     raise TalkerError(f"style is {describe_value(value)}: send the name of one")
                 self._stream.style = value[:100]
             elif name == "steps":
-                self._steps = check_int(changes, name, 1, MAX_STEPS)
+                self._steps = check_number(changes, name, 1, MAX_STEPS, int)
                 self._stream.steps = self._imposed_steps or self._steps
             elif name == "emotion":
                 if not isinstance(value, str):
@@ -105,7 +105,7 @@ class Controls:
             elif name == "expression":
                 self._stream.set(expression=_check_expression(value))
             else:
-                self._stream.set(**{name: check_float(changes, name, *NUMBER_CONTROLS[name][0])})
+                self._stream.set(**{name: check_number(changes, name, *NUMBER_CONTROLS[name][0])})
 
 
 def _check_expression(value: object) -> dict[str, float]:
@@ -113,4 +113,4 @@ def _check_expression(value: object) -> dict[str, float]:
         raise TalkerError(
             'an expression is an object of ARKit shapes and weights, such as {"browInnerUp": 0.4}'
         )
-    return {str(name)[:_MAX_NAME_LENGTH]: check_float(value, name, -1.0, 1.0) for name in value}
+    return {str(name)[:_MAX_NAME_LENGTH]: check_number(value, name, -1.0, 1.0) for name in value}

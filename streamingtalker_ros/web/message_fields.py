@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from streamingtalker_ros.errors import TalkerError
+
+Number = TypeVar("Number", int, float)
 
 SESSION_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """Names under which sessions are shared."""
@@ -56,37 +58,19 @@ class NumberField(Field):
     Attributes:
         low: Least value.
         high: Greatest value.
+        kind: int for whole numbers only.
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    low: float = 0
+    high: float = 1
+    kind: type[float] = float
 
     @property
     def _values(self) -> str:
-        return f"{self.low:g} to {self.high:g}"
+        return f"{self.low:.16g} to {self.high:.16g}"  # exact for the largest integers of JavaScript
 
     def _check_value(self, message: dict[str, Any], name: str) -> None:
-        check_float(message, name, self.low, self.high)
-
-
-@dataclass(frozen=True)
-class IntField(Field):
-    """A whole number.
-
-    Attributes:
-        low: Least value.
-        high: Greatest value.
-    """
-
-    low: int = 0
-    high: int = 255
-
-    @property
-    def _values(self) -> str:
-        return f"{self.low} to {self.high}"
-
-    def _check_value(self, message: dict[str, Any], name: str) -> None:
-        check_int(message, name, self.low, self.high)
+        check_number(message, name, self.low, self.high, self.kind)
 
 
 @dataclass(frozen=True)
@@ -156,7 +140,7 @@ class PointField(Field):
         if not isinstance(value, list) or len(value) != 3:
             raise TalkerError(f"{name} is {describe_value(value)}: send three numbers, or null")
         for axis, coordinate in zip("xyz", value, strict=True):
-            check_float({axis: coordinate}, axis, -self.limit, self.limit)
+            check_number({axis: coordinate}, axis, -self.limit, self.limit)
 
 
 def describe_value(value: object) -> str:
@@ -168,25 +152,9 @@ def describe_value(value: object) -> str:
     return repr(str(value)[:40])
 
 
-def check_int(message: dict[str, Any], name: str, low: int, high: int) -> int:
-    """Return an integer field of a message.
-
-    Args:
-        message: the fields of the message.
-        name: name of the field.
-        low: least value allowed.
-        high: greatest value allowed.
-
-    Raises:
-        TalkerError: if the field is missing, is not an integer or is out of range.
-    """
-    value = message.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise TalkerError(f"{name} is {describe_value(value)}: send a whole number of {low} to {high}")
-    return value
-
-
-def check_float(message: dict[str, Any], name: str, low: float, high: float) -> float:
+def check_number(
+    message: dict[str, Any], name: str, low: float, high: float, kind: type[Number] = float
+) -> Number:
     """Return a number field of a message.
 
     Args:
@@ -194,12 +162,15 @@ def check_float(message: dict[str, Any], name: str, low: float, high: float) -> 
         name: name of the field.
         low: least value allowed.
         high: greatest value allowed.
+        kind: int to accept whole numbers only.
 
     Raises:
-        TalkerError: if the field is missing, is not a finite number or is out of range.
+        TalkerError: if the field is missing, is not such a number, is not finite or is out of range.
     """
     value = message.get(name)
+    types = int if kind is int else (int, float)
     # the range is checked before the conversion: an integer may be too large for a float
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise TalkerError(f"{name} is {describe_value(value)}: send a number of {low} to {high}")
-    return float(value)
+    if isinstance(value, bool) or not isinstance(value, types) or not low <= value <= high:
+        noun = "whole number" if kind is int else "number"
+        raise TalkerError(f"{name} is {describe_value(value)}: send a {noun} of {low} to {high}")
+    return kind(value)

@@ -36,7 +36,6 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.model.control_ranges import SEED_RANGE
 from streamingtalker_ros.web.message_fields import (
     Field,
-    IntField,
     NumberField,
     PointField,
     SessionField,
@@ -60,14 +59,14 @@ _SCALE = struct.Struct("<f")
 MAX_EPOCH = 255
 MAX_SAY_CHARS: Final = 2000  # some minutes of speech
 _MAX_COUNT = 2**53  # the largest integer that JavaScript represents exactly
-_EPOCH: Final = IntField(high=MAX_EPOCH)
+_EPOCH: Final = NumberField(high=MAX_EPOCH, kind=int)
 _SESSION: Final = SessionField(required=False)
 _AFFECT: Final = NumberField(required=False, low=-1.0, high=1.0)
 CLIENT_MESSAGES: Final[Mapping[str, Mapping[str, Field]]] = {
     "start": {
         "epoch": _EPOCH,
-        "rate": IntField(low=MIN_SAMPLE_RATE, high=MAX_SAMPLE_RATE),
-        "seed": IntField(required=False, low=SEED_RANGE[0], high=SEED_RANGE[1]),
+        "rate": NumberField(low=MIN_SAMPLE_RATE, high=MAX_SAMPLE_RATE, kind=int),
+        "seed": NumberField(required=False, low=SEED_RANGE[0], high=SEED_RANGE[1], kind=int),
     },
     "rest": {"epoch": _EPOCH},
     "interrupt": {"epoch": _EPOCH},
@@ -87,11 +86,11 @@ CLIENT_MESSAGES: Final[Mapping[str, Mapping[str, Field]]] = {
         "amplitude": NumberField(
             required=False, low=-MAX_GESTURE_AMPLITUDE_DEG, high=MAX_GESTURE_AMPLITUDE_DEG
         ),
-        "count": IntField(required=False, low=1, high=MAX_GESTURE_COUNT),
+        "count": NumberField(required=False, low=1, high=MAX_GESTURE_COUNT, kind=int),
     },
     "say": {"epoch": _EPOCH, "text": TextField(max_chars=MAX_SAY_CHARS)},
     "share": {"session": _SESSION},
-    "seen": {"count": IntField(high=_MAX_COUNT)},
+    "seen": {"count": NumberField(high=_MAX_COUNT, kind=int)},
 }
 """Fields of each JSON message of a client, besides "type"."""
 

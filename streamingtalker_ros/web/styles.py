@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -21,23 +21,19 @@ if TYPE_CHECKING:
 MIN_DIFFERENCE_M = 0.002
 """Mean over the frames of the largest distance of a vertex in two styles; another seed moves them as far."""
 _PROBE_S = 2.0  # of the demo's voice
-_distinct: WeakKeyDictionary[TalkerProtocol, tuple[str, ...]] = WeakKeyDictionary()
 
 
+@functools.lru_cache(maxsize=4)
 def distinct_styles(talker: TalkerProtocol) -> tuple[str, ...]:
     """The default style of a blendshape model, and those that move the face otherwise than the ones before.
 
+    The model speaks a short text in each style. Further servers of this process share the result.
+
     Args:
-        talker: The model, which speaks a short text in each style at the first call.
+        talker: The model.
     """
     if len(talker.styles) < 2:
         return talker.styles
-    if talker not in _distinct:
-        _distinct[talker] = _compare_styles(talker)
-    return _distinct[talker]
-
-
-def _compare_styles(talker: TalkerProtocol) -> tuple[str, ...]:
     rig = default_rig()
     pcm = to_16k(*read_audio(DEMO_AUDIO))[: round(_PROBE_S * SAMPLE_RATE)]
     streams = [talker.open_stream(seed=0, style=style) for style in talker.styles]

@@ -21,7 +21,6 @@ from streamingtalker_ros.web import protocol
 from streamingtalker_ros.web.controls import MAX_STEPS, describe_controls
 from streamingtalker_ros.web.message_fields import (
     Field,
-    IntField,
     NumberField,
     PointField,
     SessionField,
@@ -78,10 +77,9 @@ def test_the_messages_of_the_client_have_the_documented_fields_and_ranges() -> N
 def values_of(field: Field) -> tuple[list[Any], list[Any]]:
     """Values of a field that are accepted, those at its limits among them, and values that are not."""
     match field:
-        case IntField(low=low, high=high):
-            return [low, high], [low - 1, high + 1, 0.5, "1", True, [], 10**400]
-        case NumberField(low=low, high=high):
-            return [low, high], [low - 1e-6, high + 1e-6, "1", True, [], {}, 10**400]
+        case NumberField(low=low, high=high, kind=kind):
+            outside = [low - 1, high + 1, 0.5] if kind is int else [low - 1e-6, high + 1e-6]
+            return [low, high], [*outside, "1", True, [], {}, 10**400]
         case TextField(max_chars=limit):
             return ["", "x" * limit], ["x" * (limit + 1), 1, [], True]
         case SessionField():
@@ -114,7 +112,7 @@ def test_the_documented_values_are_those_that_are_accepted(kind: str) -> None:
 def test_the_documented_controls_are_those_of_the_model() -> None:
     table = rows("From the client", 1)
     documented = {name.strip("`"): value for name, value in table}
-    assert documented.keys() == describe_controls(small_talker()).keys()
+    assert documented.keys() == describe_controls(small_talker(), ["default"]).keys()
     assert documented["seed"].startswith(f"{SEED_RANGE[0]} to {SEED_RANGE[1]},")
     assert documented["steps"].startswith(f"1 to {MAX_STEPS} ")
     for name, ((low, high), _) in NUMBER_CONTROLS.items():
