@@ -46,7 +46,7 @@ export class AudioIO {
     /** @type {MediaStream | null} */
     this.microphone = null;
     /** @type {(() => void) | null} */
-    this.stopListening = null; // to the end of a stream that is played
+    this.removeTrackListeners = null; // to the end of a stream that is played
     /** @type {AudioBufferSourceNode | null} */
     this.fileSource = null;
   }
@@ -133,7 +133,7 @@ export class AudioIO {
       if (!tracks.some((track) => track.readyState === 'live')) this.onEnded();
     };
     for (const track of tracks) track.addEventListener('ended', onTrackEnded);
-    this.stopListening = () => {
+    this.removeTrackListeners = () => {
       for (const track of tracks) track.removeEventListener('ended', onTrackEnded);
     };
     this.#begin(graph, { external: false, delay, sendRate: MODEL_SAMPLE_RATE });
@@ -205,8 +205,8 @@ export class AudioIO {
     this.clock = null;
     for (const track of this.microphone?.getTracks() || []) track.stop();
     this.microphone = null;
-    this.stopListening?.();
-    this.stopListening = null;
+    this.removeTrackListeners?.();
+    this.removeTrackListeners = null;
     if (this.fileSource) this.fileSource.onended = null;
     this.fileSource = null;
     const { graph } = this;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The page's group "Conversation": gaze at the pointer, emotion, head gestures, texts to say, and listening.
-import { makeRow, makeSelect, makeSlider } from './panel.js';
+import { makeButton, makeGroup, makeInput, makeNumberInput, makeRow, makeSelect } from './form_elements.js';
 
 /** @type {Record<import('./player.js').Player['dialogueState'], string>} */
 const SPEAKERS = {
@@ -70,10 +70,10 @@ export class ConversationPanel {
     this.speaker.textContent = SPEAKERS[dialogueState];
   }
 
-  /** @param {import('./panel.js').ChoiceSpec} spec */
+  /** @param {import('./controls_panel.js').ChoiceSpec} spec */
   #emotionRows(spec) {
     const select = makeSelect(spec.choices, this.#emotion || spec.default);
-    const slider = makeSlider({ kind: 'number', low: 0, high: 1, default: 1 }, this.#strength);
+    const slider = makeNumberInput('range', { kind: 'number', low: 0, high: 1, default: 1 }, this.#strength);
     const output = document.createElement('output');
     select.name = 'emotion';
     slider.name = 'strength';
@@ -119,37 +119,4 @@ export class ConversationPanel {
     });
     return form;
   }
-}
-
-/**
- * @param {string} label
- * @param {HTMLElement[]} elements
- */
-function makeGroup(label, ...elements) {
-  const group = document.createElement('div');
-  group.setAttribute('role', 'group');
-  group.setAttribute('aria-label', label);
-  group.append(...elements);
-  return group;
-}
-
-/**
- * @param {string} label
- * @param {string} tooltip
- * @param {'button' | 'submit'} [type]
- */
-function makeButton(label, tooltip, type = 'button') {
-  const button = document.createElement('button');
-  Object.assign(button, { type, textContent: label, title: tooltip });
-  return button;
-}
-
-/**
- * @param {string} type
- * @param {string} name
- */
-function makeInput(type, name) {
-  const input = document.createElement('input');
-  Object.assign(input, { type, name });
-  return input;
 }

@@ -21,11 +21,10 @@ export class FaceView {
   /**
    * @param {HTMLCanvasElement} canvas to draw on
    * @param {string} detail level of detail, or "auto"
-   * @param {() => void} onFaceChange called when another face is shown
    * @param {(path: string) => string} [toUrl] URL of a file of the server
    */
-  constructor(canvas, detail, onFaceChange, toUrl = (path) => path) {
-    this.onFaceChange = onFaceChange;
+  constructor(canvas, detail, toUrl = (path) => path) {
+    this.onFaceChange = () => {}; // called when another face is shown
     this.toUrl = toUrl;
     /** @type {string | null} */
     this.background = null; // CSS colour, or "transparent"; null: the studio
@@ -56,13 +55,18 @@ export class FaceView {
     this.show('default');
   }
 
+  /** @param {string[]} names of the weights */
+  setNames(names) {
+    this.names = names;
+    this.index = Object.fromEntries(names.map((name, index) => [name, index]));
+  }
+
   /**
    * Load the faces of the model and of the server.
    * @param {ServerInfo} info
    */
   async setModel({ names, vertices, face }) {
-    this.names = names;
-    this.index = Object.fromEntries(names.map((name, index) => [name, index]));
+    this.setNames(names);
     if (vertices && !this.faces.template) {
       const mesh = await fetchFaceMesh(this.toUrl('/template.glb'));
       this.faces.template = new FaceMesh(mesh, { ...this.detail.settings, tessellated: false });
@@ -128,21 +132,13 @@ export class FaceView {
    */
   setBackground(background) {
     this.background = background;
-    this.scene.setDetail(this.detail.settings);
-    this.#applyBackground();
+    this.#applyDetail();
   }
 
   /** @param {boolean} light whether the studio is light */
   setStudio(light) {
     this.scene.setStudio(light);
-    this.setBackground(this.background);
-  }
-
-  #applyBackground() {
-    const { scene, renderer } = this.scene;
-    renderer.setClearAlpha(this.background === 'transparent' ? 0 : 1);
-    if (this.background === 'transparent') scene.background = null;
-    else if (this.background !== null) scene.background = new Color(this.background);
+    this.#applyDetail();
   }
 
   /** Release the GPU's memory, for good. */
@@ -201,7 +197,10 @@ export class FaceView {
   #applyDetail() {
     const { settings } = this.detail;
     this.scene.setDetail(settings);
-    this.#applyBackground();
+    const { scene, renderer } = this.scene;
+    renderer.setClearAlpha(this.background === 'transparent' ? 0 : 1);
+    if (this.background === 'transparent') scene.background = null;
+    else if (this.background !== null) scene.background = new Color(this.background);
     this.faces.default?.setDetail(settings);
     this.faces.template?.setDetail({ ...settings, tessellated: false });
   }

@@ -57,7 +57,7 @@ export function encodeLiveLinkCsv(frames, names) {
  * hh:mm:ss:ff.fff
  * @param {number} time s
  */
-export function timecode(time) {
+function timecode(time) {
   const total = Math.round(time * TIMECODE_RATE * 1000);
   const second = Math.floor(total / (TIMECODE_RATE * 1000));
   const milliframes = total - second * TIMECODE_RATE * 1000;

@@ -1,43 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Entry point: connects the page's elements with the application. `?detail=high`, medium, low or lowest in the address
-// fixes the level of detail.
-import { App } from './app.js';
+// Entry point: connects the page's elements with the player. `?detail=high`, medium, low or lowest in the address fixes
+// the level of detail.
+import { ControlsPanel } from './controls_panel.js';
 import { ConversationPanel } from './conversation_panel.js';
+import { button, canvas, details, element, input, progress, select } from './elements.js';
+import { FaceChoice } from './face_choice.js';
 import { FaceView } from './face_view.js';
 import { LevelMeter } from './level_meter.js';
-import { Panel } from './panel.js';
 import { Plots } from './plots.js';
 import { MAX_RECORDING_SECONDS } from './recorder.js';
-import { isFaceFrame } from './timeline.js';
-import { SLOWNESS_MESSAGES, SlownessDetector } from './slowness.js';
+import { RecordingPlayer } from './recording_player.js';
+import { SLOWNESS_MESSAGES, SlownessDetector } from './slowness_detector.js';
 import { StatsView } from './stats_view.js';
+import { showStatus } from './status.js';
+import { isFaceFrame } from './timeline.js';
 
-const MAX_FACE_BYTES = 96e6;
 const PLOT_INTERVAL_MS = 45;
 const STATS_INTERVAL_MS = 400;
-const ERROR_DISPLAY_MS = 7000;
-
-/**
- * The element with an id.
- * @param {string} id
- * @returns {HTMLElement}
- */
-function element(id) {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`the page has no element ${id}`);
-  return found;
-}
-/** @param {string} id */
-const button = (id) => /** @type {HTMLButtonElement} */ (element(id));
-/** @param {string} id */
-const input = (id) => /** @type {HTMLInputElement} */ (element(id));
-/** @param {string} id */
-const select = (id) => /** @type {HTMLSelectElement} */ (element(id));
-/** @param {string} id */
-const canvas = (id) => /** @type {HTMLCanvasElement} */ (element(id));
-/** @param {string} id */
-const details = (id) => /** @type {HTMLDetailsElement} */ (element(id));
-
 const GROUPS = ['conversation', 'advanced', 'diagnostics'];
 
 /** The page after its start. */
@@ -48,9 +27,9 @@ class Page {
     this.stats = new StatsView(element('stats'));
     this.level = new LevelMeter(element('level'));
     this.slowness = new SlownessDetector();
-    /** @type {Set<import('./slowness.js').Cause>} */
+    /** @type {Set<import('./slowness_detector.js').Cause>} */
     this.dismissed = new Set();
-    this.panel = new Panel(element('controls'), (changes) =>
+    this.panel = new ControlsPanel(element('controls'), (changes) =>
       this.app.connection.sendText({ type: 'set', ...changes }),
     );
     /** @type {Plots | null} */
@@ -60,7 +39,7 @@ class Page {
     const url = new URL('/socket', location.href);
     url.protocol = url.protocol.replace('http', 'ws');
     url.search = '';
-    this.app = new App(
+    this.app = new RecordingPlayer(
       view,
       {
         onHello: (info) => this.#onHello(info),
@@ -79,23 +58,20 @@ class Page {
       url.href,
     );
     this.app.controlValues = () => this.panel.values;
+    this.faceChoice = new FaceChoice(view);
     this.conversation = new ConversationPanel(
       details('conversation'),
       this.app,
       (emotion) => this.panel.set('emotion', emotion),
       (x, y) => view.scene.gazeTarget(x, y),
     );
-    Object.assign(window, { app: this.app }); // for tests and measurements
+    Object.assign(window, { page: this, app: this.app }); // for tests and measurements
     this.#connectButtons();
     this.#connectFiles();
     window.addEventListener('keydown', ({ key }) => {
       if (key === 'Escape') this.app.interrupt();
     });
-    document.addEventListener('visibilitychange', () => {
-      if (this.app.source || !this.app.serverInfo) return;
-      if (document.hidden) this.app.connection.sendText({ type: 'pause' });
-      else this.app.idle();
-    });
+    document.addEventListener('visibilitychange', () => this.app.pauseWhileHidden());
   }
 
   /** @param {number} now time of the animation frame, ms */
@@ -108,8 +84,8 @@ class Page {
     if (this.plots && now - this.plotsDrawnAt > PLOT_INTERVAL_MS) {
       this.plotsDrawnAt = now;
       this.plots.draw(timeline ? timeline.clock.playbackTime(now) : 0, view.pose.weights);
-      const progress = app.source === 'file' ? Math.min(1, Math.max(0, app.filePosition / audio.duration)) : 0;
-      element('progress-fill').style.transform = `scaleX(${progress})`;
+      const played = app.source === 'file' ? Math.min(1, Math.max(0, app.filePosition / audio.duration)) : 0;
+      element('progress-fill').style.transform = `scaleX(${played})`;
     }
     if (app.serverInfo && now - this.statsShownAt > STATS_INTERVAL_MS) {
       this.statsShownAt = now;
@@ -173,13 +149,12 @@ class Page {
 
   /** @param {import('./player.js').ServerInfo} info */
   #onHello(info) {
-    this.plots ||= this.app.plots = new Plots(canvas('curves'), element('bars'), info.names);
+    this.plots ||= new Plots(canvas('curves'), element('bars'), info.names);
     this.panel.build(info.controls);
     this.conversation.build(info);
     element('facts').textContent =
       `Model ${info.model} on ${info.device}: ${info.frame_rate} frames/s, look-ahead ${Math.round(1000 * info.lookahead)} ms; version ` +
       `${info.version}. Files that you open or record stay in this browser; only audio and texts to say are sent, to this server.`;
-    showFaceOptions(this.view);
     this.update();
   }
 
@@ -205,34 +180,8 @@ class Page {
       else app.startRecording(canvas('face'));
     };
     button('avatar').onclick = () => input('pick-face').click();
-    select('face-choice').onchange = () => this.#chooseFace(select('face-choice').value);
-    this.#offerPeople();
+    select('detail').value = view.detail.choice;
     select('detail').onchange = () => view.detail.choose(select('detail').value);
-  }
-
-  /** Offer the people whose heads have been built on the server. */
-  async #offerPeople() {
-    const response = await fetch('/faces.json').catch(() => null);
-    if (response?.ok) people = await response.json();
-    showFaceOptions(this.view);
-  }
-
-  /** @param {string} choice a face that is loaded, or the name of a person after PERSON */
-  async #chooseFace(choice) {
-    const { view } = this;
-    if (!choice.startsWith(PERSON)) {
-      view.show(/** @type {import('./face_view.js').FaceName} */ (choice));
-      return;
-    }
-    const name = choice.slice(PERSON.length);
-    try {
-      const response = await fetch(`/faces/${name}.glb`);
-      if (!response.ok) throw new Error(`the face ${name} could not be fetched (${response.status})`);
-      await view.openAvatar(await response.arrayBuffer(), name);
-    } catch (error) {
-      showStatus(/** @type {Error} */ (error).message, true);
-      showFaceOptions(view);
-    }
   }
 
   #connectFiles() {
@@ -264,77 +213,24 @@ class Page {
    * @param {string} name
    */
   #play(file, name) {
-    const progress = /** @type {HTMLProgressElement} */ (element('opening-progress'));
+    const bar = progress('opening-progress');
     const label = element('opening-label');
-    progress.value = 0;
+    bar.value = 0;
     label.textContent = `Reading ${name}`;
     return this.app.playFile(file, name, (fraction) => {
-      progress.value = fraction;
+      bar.value = fraction;
       if (fraction < 1) return;
       label.textContent = `Decoding ${name}`;
-      progress.removeAttribute('value');
+      bar.removeAttribute('value');
     });
   }
 
   /** @param {File} file audio, or a face */
   async #open(file) {
-    const { app, view } = this;
-    const name = file.name.slice(0, 60);
-    if (!app.serverInfo) return;
-    if (/\.(glb|gltf|vrm)$/i.test(name)) {
-      try {
-        if (file.size > MAX_FACE_BYTES) {
-          throw new Error(`${name} has ${Math.round(file.size / 1e6)} MB: give at most ${MAX_FACE_BYTES / 1e6}`);
-        }
-        await view.openAvatar(await file.arrayBuffer(), name);
-        const { missing = [] } = view.faces.avatar ?? {};
-        const more = missing.length > 6 ? ` and ${missing.length - 6} more` : '';
-        showStatus(missing.length ? `${name} does not move for ${missing.slice(0, 6).join(', ')}${more}` : '', true);
-      } catch (error) {
-        showStatus(/** @type {Error} */ (error).message, true);
-      }
-    } else {
-      await this.#play(file, name);
-    }
+    if (!this.app.serverInfo) return;
+    if (/\.(glb|gltf|vrm)$/i.test(file.name)) await this.faceChoice.openFile(file);
+    else await this.#play(file, file.name.slice(0, 60));
   }
-}
-
-/** @type {ReturnType<typeof setTimeout> | undefined} */
-let statusTimer;
-
-/**
- * Show a message over the face; "" hides it.
- * @param {string} message
- * @param {boolean} [isError]
- * @param {boolean} [isTransient] whether an error disappears after a while
- */
-function showStatus(message, isError = false, isTransient = true) {
-  const status = element('status');
-  status.textContent = message;
-  status.className = message ? `on${isError ? ' bad' : ''}` : '';
-  clearTimeout(statusTimer);
-  if (isError && isTransient) statusTimer = setTimeout(() => showStatus(''), ERROR_DISPLAY_MS);
-}
-
-const PERSON = 'person:'; // before the name of a person in the choice of faces
-
-/** @type {string[]} */
-let people = []; // whose heads the server has
-
-/** @param {FaceView} view */
-function showFaceOptions({ faces, shownFace, detail }) {
-  /** @type {[string, string | undefined][]} */
-  const options = [
-    ['default', faces.default && 'default head'],
-    ['template', faces.template && "the model's own"],
-    ['avatar', faces.avatar?.name],
-  ];
-  for (const name of people) if (name !== faces.avatar?.name) options.push([PERSON + name, name]);
-  select('face-choice').replaceChildren(
-    ...options.flatMap(([name, label]) => (label ? [new Option(label, name, false, name === shownFace)] : [])),
-  );
-  select('face-choice').disabled = false;
-  select('detail').value = detail.choice;
 }
 
 /** @param {import('./recorder.js').RecordedFile[]} files */
@@ -355,7 +251,7 @@ function showDownloads(files) {
 
 try {
   const detail = new URLSearchParams(location.search).get('detail') || 'auto';
-  const view = new FaceView(canvas('face'), detail, () => showFaceOptions(view));
+  const view = new FaceView(canvas('face'), detail);
   const light = matchMedia('(prefers-color-scheme: light)');
   const showStudio = () => view.setStudio(light.matches);
   light.addEventListener('change', showStudio);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Player: one audio source at a time, the server that generates frames for it, and the timeline on which they are
-// shown. The page (app.js) and the custom element (talking_face.js) are built on it.
+// shown. The page (main.js) and the custom element (talking_face.js) are built on it.
 import { readAudioFile } from './audio_file.js';
 import { AudioIO } from './audio_io.js';
 import { WallClock } from './clocks.js';
@@ -36,7 +36,7 @@ const GAZE_INTERVAL_MS = 100; // between two targets of the gaze that are sent
  * @property {number} frame_rate frames/s
  * @property {number} lookahead s
  * @property {string[]} names of the weights
- * @property {Record<string, import('./panel.js').ControlSpec>} controls
+ * @property {Record<string, import('./controls_panel.js').ControlSpec>} controls
  * @property {string[]} [gestures] names of the head gestures; none for a vertex model
  * @property {boolean} [say] whether texts are said
  * @property {boolean} watch whether topics can be watched
@@ -334,6 +334,13 @@ export class Player {
   idle() {
     this.source = null;
     this.connection.sendText({ type: 'rest', epoch: this.#startTimeline(new WallClock(), true) });
+  }
+
+  /** Pause idle motion while the page is hidden. */
+  pauseWhileHidden() {
+    if (!this.connected || this.source) return;
+    if (document.hidden) this.connection.sendText({ type: 'pause' });
+    else this.idle();
   }
 
   /** Start the microphone: the face speaks what it hears. */

@@ -40,14 +40,14 @@ export class StatsView {
 
   /**
    * Show the current values.
-   * @param {import('./app.js').App} app
+   * @param {import('./player.js').Player} player
    */
-  update(app) {
-    const { audio, timeline } = app;
-    const { metrics } = app.view;
-    const hasLatency = app.source && app.source !== 'watch' && metrics.latency.length;
+  update(player) {
+    const { audio, source, timeline } = player;
+    const { metrics } = player.view;
+    const hasLatency = source && source !== 'watch' && metrics.latency.length;
     const offset = metrics.avOffset[metrics.avOffset.length - 1];
-    const dropped = app.audioSkipped + app.sendDropped + (app.source && timeline ? timeline.lateCount : 0);
+    const dropped = player.audioSkipped + player.sendDropped + (source && timeline ? timeline.lateCount : 0);
     this.#set(
       'latency',
       hasLatency

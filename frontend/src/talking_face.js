@@ -77,7 +77,7 @@ class TalkingFace extends Base {
   #frameTimeline = null; // of the last frame
   /** @type {AbortController} */
   #faceLoad = new AbortController();
-  #onVisibility = () => this.#pauseWhileHidden();
+  #onVisibility = () => this.#player?.pauseWhileHidden();
   #onGesture = () => this.#listenWithSound();
 
   constructor() {
@@ -375,7 +375,7 @@ class TalkingFace extends Base {
    */
   #createView(canvas, toUrl) {
     try {
-      this.#view = new FaceView(canvas, this.detail, () => {}, toUrl);
+      this.#view = new FaceView(canvas, this.detail, toUrl);
     } catch (error) {
       const { message } = /** @type {Error} */ (error);
       throw /webgl/i.test(message) ? new Error('this browser has no WebGL: the face cannot be shown') : error;
@@ -408,15 +408,12 @@ class TalkingFace extends Base {
    */
   async #setModel(view, info) {
     if (this.face !== null) {
-      view.names = info.names;
-      view.index = Object.fromEntries(info.names.map((name, index) => [name, index]));
+      view.setNames(info.names);
       await this.#showFace();
-    } else if (info.vertices || info.face) {
-      await view.setModel(info);
-    } else {
-      await view.setModel(info);
-      if (!view.faces.default) await view.load();
+      return;
     }
+    await view.setModel(info);
+    if (!info.vertices && !info.face && !view.faces.default) await view.load();
   }
 
   /** Show the face that the attribute names. */
@@ -581,13 +578,6 @@ class TalkingFace extends Base {
     this.#view.scene.controls.enabled = this.controls;
     canvas.style.touchAction = this.controls ? 'none' : 'auto';
     canvas.tabIndex = this.controls ? 0 : -1;
-  }
-
-  #pauseWhileHidden() {
-    const player = this.#player;
-    if (!player?.connected || player.source) return;
-    if (document.hidden) player.connection.sendText({ type: 'pause' });
-    else player.idle();
   }
 
   /**

@@ -30,9 +30,9 @@ def distinct_styles(talker: TalkerProtocol) -> tuple[str, ...]:
     The model speaks a short text in each style. Further servers of this process share the result.
 
     Args:
-        talker: The model.
+        talker: The model; all styles of a model of vertices are returned.
     """
-    if len(talker.styles) < 2:
+    if talker.family != "blendshape" or len(talker.styles) < 2:
         return talker.styles
     rig = default_rig()
     pcm = to_16k(*read_audio(DEMO_AUDIO))[: round(_PROBE_S * SAMPLE_RATE)]

@@ -75,7 +75,7 @@ def test_the_page_shows_a_genuine_ros_talker(start: Callable[..., Any], tmp_path
                     page.wait("app.view.poseLog.length > 40 && app.frameLog.length > 60", 30)
                     shown = np.array(page.run("app.view.poseLog"))
                     assert np.ptp(shown[:, 1:], axis=0).max() > 0.05  # and the face moves
-                    page.wait("app.plots.envelope.some(([, peak]) => peak > 0.05)", 20)
+                    page.wait("page.plots.envelope.some(([, peak]) => peak > 0.05)", 20)
                     assert page.errors == []
             finally:
                 if browser:

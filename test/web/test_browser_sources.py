@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +26,10 @@ from support.dds_domain import own_domain
 from support.published_model import convert_miniature
 from support.scheduler_harness import small_talker, voice
 from support.web_client import WebClient, running_server
-from tools.browser import chromium
+from support.web_page import open_page
+from tools.browser.chromium import Chromium
 
 WINDOW = (480, 480)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[chromium.Chromium]:
-    with chromium.Chromium(size=WINDOW) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +64,7 @@ def test_vertex_frames_equal_the_talkers_own(
 
 @pytest.mark.browser
 def test_a_published_checkpoint_moves_its_own_template(
-    browser: chromium.Chromium, vertex_talker: VertexTalker
+    browser: Chromium, vertex_talker: VertexTalker
 ) -> None:
     with running_server(vertex_talker) as server:
         page = browser.open(server.address + "?detail=low", WINDOW)
@@ -101,7 +95,7 @@ def test_a_published_checkpoint_moves_its_own_template(
 
 @pytest.mark.browser
 def test_a_face_of_the_server_is_shown_in_place_of_the_default(
-    browser: chromium.Chromium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Chromium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """People whose heads have been built are offered, and shown when they are chosen."""
     path = tmp_path / "robot.glb"
@@ -125,7 +119,7 @@ def test_a_face_of_the_server_is_shown_in_place_of_the_default(
 
 @pytest.mark.browser
 def test_a_watched_talker_is_shown_and_its_audio_played(
-    browser: chromium.Chromium, monkeypatch: pytest.MonkeyPatch
+    browser: Chromium, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
     domain = own_domain()
@@ -133,8 +127,7 @@ def test_a_watched_talker_is_shown_and_its_audio_played(
     source = AudioPublisher(16000, domain=domain)
     try:
         with running_server(small_talker(), domain=domain) as server:
-            page = browser.open(server.address + "?detail=low", WINDOW)
-            page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
+            page = open_page(browser, server, WINDOW, "low")
             page.click("#watch")
             page.wait(f"document.querySelector('#status').textContent.includes('domain {domain}')", 20)
             page.run("app.view.poseLog = [], 1")
@@ -148,7 +141,7 @@ def test_a_watched_talker_is_shown_and_its_audio_played(
             publisher = threading.Thread(target=publish)
             publisher.start()
             page.wait("app.view.poseLog.length > 30 && app.source === 'watch'", 30)
-            page.wait("app.plots.envelope.some(([, peak]) => peak > 0.2)", 20)
+            page.wait("page.plots.envelope.some(([, peak]) => peak > 0.2)", 20)
             loudest = page.run("""new Promise((resolve) => {
                 const { delayLine, context } = app.audio.graph, analyser = new AnalyserNode(context);
                 delayLine.connect(analyser);

@@ -50,7 +50,7 @@ _READ_STATE = """JSON.stringify({
     times: app.frameLog.map((frame) => frame.time),
     jaw: app.frameLog.map((frame) => frame.weights[app.view.index.jawOpen]),
     images: app.view.metrics.log.images,
-    peak: Math.max(0, ...app.plots.envelope.map(([, peak]) => peak))})"""
+    peak: Math.max(0, ...page.plots.envelope.map(([, peak]) => peak))})"""
 
 
 def main() -> int:

@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // A face of the user: a GLB or VRM file with morph targets of a known scheme of names, opened in the browser and never
-// uploaded. Its size is limited, and references to other files are rejected.
-import { Bone as BoneNode, Box3, Euler, Group, MathUtils, Mesh, Quaternion, SkinnedMesh, Texture, Vector3 } from 'three';
+// uploaded.
+import { Bone as Joint, Box3, Euler, Group, MathUtils, Mesh, Quaternion, SkinnedMesh, Texture, Vector3 } from 'three';
+import { makeBone, rotateBone, toBoneName, vrmBones } from './bones.js';
+import { checkGlb } from './glb_document.js';
 import { TargetDrivers } from './gltf_targets.js';
 import { parseGlb } from './mesh_loader.js';
 
-const MAX_FILE_BYTES = 96e6;
 const MAX_VERTICES = 400000;
-const MAX_TARGETS = 300; // of one mesh
 const MAX_TARGETS_TOTAL = 6000;
 const COMPRESSION = /_meshopt_compression$|^KHR_draco_mesh_compression$|^KHR_texture_basisu$/;
-// of joints beside the head, as in gltf_scene.py: HeadNub
-const NO_HEAD_WORDS = new Set(['aim', 'ctrl', 'end', 'eye', 'front', 'ik', 'look', 'nub', 'tail', 'target', 'tip', 'top']);
 const MAX_EYE_ANGLE = MathUtils.degToRad(30); // of an eye-look shape at weight 1
 const MIN_DISPLACEMENT = 1e-5; // m
 const MIN_FIGURE = 0.9; // m; a bust is shorter
 const FIGURE_HEADS = 2.5; // a figure is taller than so many heads
 
-/** @typedef {import('three').Object3D} Object3D */
 /** @typedef {import('./scene.js').Bounds} Bounds */
-/** @typedef {'head' | 'left' | 'right'} BoneName */
+/** @typedef {import('./bones.js').Bone} Bone */
+/** @typedef {import('./bones.js').BoneName} BoneName */
+/** @typedef {import('./glb_document.js').GltfDocument} GltfDocument */
 
 /**
  * A morph target that is driven.
@@ -27,14 +26,6 @@ const FIGURE_HEADS = 2.5; // a figure is taller than so many heads
  * @property {Mesh} mesh
  * @property {number} influence index in the mesh's influences
  * @property {[shape: number, factor: number][]} factors of the weights, whose sum is the influence
- */
-
-/**
- * A bone that is rotated.
- * @typedef {object} Bone
- * @property {Object3D} node
- * @property {Quaternion} rest its own rotation
- * @property {Quaternion} parent world rotation of its parent
  */
 
 export class Avatar {
@@ -93,8 +84,8 @@ export class Avatar {
       } else {
         const name = node.userData.name || node.name; // the loader drops colons and dots of names
         const named = parser.associations.get(node)?.nodes;
-        const bone = humanoid.size ? humanoid.get(named ?? -1) : toBoneName(name, node instanceof BoneNode);
-        if (bone) bones[bone] ||= { node, rest: node.quaternion.clone(), parent: new Quaternion() };
+        const bone = humanoid.size ? humanoid.get(named ?? -1) : toBoneName(name, node instanceof Joint);
+        if (bone) bones[bone] ||= makeBone(node);
       }
     });
     if (!targets.length) {
@@ -206,7 +197,7 @@ export class Avatar {
       if (node instanceof Mesh && new Box3().setFromObject(node).min.y >= box.min.y - 0.3 * height) meshes.push(node);
     });
     for (const mesh of meshes) head.attach(mesh);
-    this.bones.head = { node: head, rest: head.quaternion.clone(), parent: new Quaternion() };
+    this.bones.head = makeBone(head);
   }
 
   /** Release the GPU's memory. */
@@ -272,125 +263,4 @@ function findTargets(mesh, drivers, place, names) {
 function placeVertex(mesh, vertex, point) {
   if (mesh instanceof SkinnedMesh) mesh.applyBoneTransform(vertex, point);
   mesh.localToWorld(point);
-}
-
-/**
- * Apply a rotation in the scene's axes to a bone, whose own is relative to its parent.
- * @param {Bone} bone
- * @param {Quaternion} rotation
- */
-function rotateBone({ node, rest, parent }, rotation) {
-  node.quaternion.copy(parent).invert().multiply(rotation).multiply(parent).multiply(rest);
-}
-
-/**
- * The bones that a VRM 0.x or 1.0 names, by the indices of their nodes; empty if it names no head.
- * @param {GltfDocument} document
- * @returns {Map<number, BoneName>}
- */
-function vrmBones({ extensions }) {
-  const { VRM: vrm0, VRMC_vrm: vrm1 } = /** @type {Record<string, any>} */ (extensions ?? {});
-  const bones = vrm0 ? vrm0.humanoid?.humanBones : vrm1?.humanoid?.humanBones;
-  /** @type {(bone: string) => unknown} */
-  const find = (bone) =>
-    Array.isArray(bones) ? bones.find((entry) => entry?.bone === bone)?.node : bones?.[bone]?.node;
-  /** @type {Map<number, BoneName>} */
-  const found = new Map();
-  for (const [bone, name] of /** @type {[string, BoneName][]} */ ([['head', 'head'], ['leftEye', 'left'], ['rightEye', 'right']])) {
-    const node = find(bone);
-    if (typeof node === 'number') found.set(node, name);
-  }
-  return [...found.values()].includes('head') ? found : new Map();
-}
-
-/**
- * @param {string} name of a node
- * @param {boolean} isJoint whether a skin uses it
- * @returns {BoneName | null}
- */
-function toBoneName(name, isJoint) {
-  const words = (name.match(/[A-Z]+(?![a-z])|[A-Z]?[a-z]+/g) ?? []).map((word) => word.toLowerCase());
-  if (isJoint && words.includes('head') && !words.some((word) => NO_HEAD_WORDS.has(word))) return 'head';
-  if (!/^(.*[_:. ])?(head|(left|right)_?eye|eye_?(l|r|left|right)|[lr]_?eye)$/i.test(name)) return null;
-  if (!/eye/i.test(name)) return 'head';
-  return /left|_?l$|(^|[_:. ])l_?eye$/i.test(name) ? 'left' : 'right';
-}
-
-/**
- * Check that a file is a complete GLB 2.0 without references to other files.
- * @param {ArrayBuffer} buffer
- * @returns {GltfDocument}
- * @throws {Error} if the file is too large, incomplete or needs others
- */
-function checkGlb(buffer) {
-  if (buffer.byteLength > MAX_FILE_BYTES) {
-    const megabytes = Math.round(buffer.byteLength / 1e6);
-    throw new Error(`this file has ${megabytes} MB: give at most ${MAX_FILE_BYTES / 1e6}`);
-  }
-  const document = parseGlbJson(buffer);
-  if (!document) throw new Error('this is not a complete GLB 2.0 file: export the face as .glb');
-  const resources = [...(document.buffers || []), ...(document.images || [])];
-  if (resources.some(({ uri }) => uri && !uri.startsWith('data:'))) {
-    throw new Error('this file needs others beside it: export it as one .glb with everything inside');
-  }
-  if (!isForest(document.nodes || [])) throw new Error("this file's nodes are no tree: export it again");
-  for (const mesh of document.meshes || []) {
-    for (const { targets = [] } of mesh.primitives || []) {
-      if (targets.length > MAX_TARGETS) {
-        throw new Error(`this file has ${targets.length} morph targets in one mesh: give at most ${MAX_TARGETS}`);
-      }
-    }
-  }
-  return document;
-}
-
-/**
- * Whether every node has at most one parent and a root above it; the loader waits for ever on a ring.
- * @param {{children?: number[]}[]} nodes
- */
-function isForest(nodes) {
-  const parents = new Array(nodes.length).fill(-1);
-  for (const [index, { children }] of nodes.entries()) {
-    for (const child of Array.isArray(children) ? children : []) {
-      if (parents[child] !== -1) return false; // two parents, or no such node
-      parents[child] = index;
-    }
-  }
-  const stack = [...parents.keys()].filter((index) => parents[index] === -1);
-  let reached = 0;
-  while (stack.length) {
-    const { children } = nodes[stack.pop() ?? 0];
-    reached++;
-    if (Array.isArray(children)) stack.push(...children);
-  }
-  return reached === nodes.length;
-}
-
-/**
- * The fields of a glTF document that are checked.
- * @typedef {object} GltfDocument
- * @property {{uri?: string}[]} [buffers]
- * @property {{uri?: string}[]} [images]
- * @property {{children?: number[]}[]} [nodes]
- * @property {string[]} [extensionsUsed]
- * @property {Record<string, object>} [extensions]
- * @property {any[]} [accessors]
- * @property {{primitives?: {targets?: object[]}[]}[]} [meshes]
- */
-
-/**
- * @param {ArrayBuffer} buffer
- * @returns {GltfDocument | null} null if this is not a complete GLB 2.0 file
- */
-function parseGlbJson(buffer) {
-  if (buffer.byteLength < 20) return null;
-  const view = new DataView(buffer);
-  const jsonLength = view.getUint32(12, true);
-  const isGlb2 = view.getUint32(0, true) === 0x46546c67 && view.getUint32(4, true) === 2;
-  if (!isGlb2 || view.getUint32(8, true) > buffer.byteLength || 20 + jsonLength > buffer.byteLength) return null;
-  try {
-    return JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 20, jsonLength)));
-  } catch {
-    return null;
-  }
 }

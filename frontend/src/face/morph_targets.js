@@ -208,7 +208,7 @@ function splitTriangles(triangles, count) {
  * @param {Uint32Array} triangles (3T,)
  * @param {Float32Array} normals (3V,) output
  */
-export function computeNormals(points, triangles, normals) {
+function computeNormals(points, triangles, normals) {
   normals.fill(0);
   for (let t = 0; t < triangles.length; t += 3) {
     const a = 3 * triangles[t];

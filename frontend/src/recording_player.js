@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page's player, which also records.
+// The page's player: one that also records.
 import { Player } from './player.js';
 import { Recorder } from './recorder.js';
 
 /** @typedef {import('./player.js').ServerInfo} ServerInfo */
-/** @typedef {import('./player.js').PlayerCallbacks & RecordingCallback} AppCallbacks */
+/** @typedef {import('./player.js').PlayerCallbacks & RecordingCallback} RecordingPlayerCallbacks */
 /** @typedef {{onRecording: (files: import('./recorder.js').RecordedFile[]) => void}} RecordingCallback */
 
-export class App extends Player {
+export class RecordingPlayer extends Player {
   /**
    * @param {import('./face_view.js').FaceView} view
-   * @param {AppCallbacks} callbacks
+   * @param {RecordingPlayerCallbacks} callbacks
    * @param {string} url of the WebSocket
    */
   constructor(view, callbacks, url) {
@@ -18,8 +18,6 @@ export class App extends Player {
     this.onRecording = callbacks.onRecording;
     /** @type {Recorder | null} */
     this.recorder = null;
-    /** @type {import('./plots.js').Plots | null} */
-    this.plots = null;
   }
 
   /** @param {HTMLCanvasElement} canvas of the face */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Panel of the stream's controls, built from the server's description; changes are sent immediately.
+// Panel of the model's controls, built from the server's description; changes are sent immediately.
+import { makeNumberInput, makeRow, makeSelect } from './form_elements.js';
 
 const SEND_INTERVAL_MS = 100;
 
@@ -33,7 +34,7 @@ const ORDER = [
 
 const INITIAL_SHAPE_WEIGHT = 0.3;
 
-export class Panel {
+export class ControlsPanel {
   /** @type {Record<string, any>} */
   #pendingChanges = {};
   #isSendScheduled = false;
@@ -103,7 +104,7 @@ export class Panel {
   #addNumber(name, spec) {
     const isSlider = name !== 'seed';
     const value = this.values[name] ?? spec.default;
-    const input = isSlider ? makeSlider(spec, value) : makeNumberInput(spec, value);
+    const input = makeNumberInput(isSlider ? 'range' : 'number', spec, value);
     const output = document.createElement('output');
     const show = () => {
       if (isSlider) output.textContent = spec.kind === 'whole' ? input.value : Number(input.value).toFixed(2);
@@ -133,7 +134,7 @@ export class Panel {
     const sendExpression = () => this.set('expression', { ...this.expression });
     const showShapes = () => {
       const rows = Object.entries(this.expression).map(([name, weight]) => {
-        const input = makeSlider({ ...spec, kind: 'number', default: 0 }, weight);
+        const input = makeNumberInput('range', { ...spec, kind: 'number', default: 0 }, weight);
         const output = document.createElement('output');
         output.textContent = weight.toFixed(2);
         input.addEventListener('input', () => {
@@ -177,49 +178,4 @@ function onResetGesture(input, reset) {
     event.preventDefault();
     reset();
   });
-}
-
-/**
- * @param {string} label
- * @param {string} tooltip
- * @param {(HTMLElement | string)[]} elements
- */
-export function makeRow(label, tooltip, ...elements) {
-  const row = document.createElement('label');
-  const text = document.createElement('span');
-  text.textContent = label;
-  row.title = tooltip;
-  row.append(text, ...elements);
-  return row;
-}
-
-/**
- * @param {string[]} choices
- * @param {string} value
- */
-export function makeSelect(choices, value) {
-  const select = document.createElement('select');
-  for (const choice of choices) select.append(new Option(choice, choice, choice === value, choice === value));
-  return select;
-}
-
-/**
- * @param {NumberSpec} spec
- * @param {number} value
- */
-export function makeSlider(spec, value) {
-  const input = document.createElement('input');
-  const step = spec.kind === 'whole' ? '1' : '0.05';
-  Object.assign(input, { type: 'range', min: spec.low, max: spec.high, step, value });
-  return input;
-}
-
-/**
- * @param {NumberSpec} spec
- * @param {number} value
- */
-function makeNumberInput(spec, value) {
-  const input = document.createElement('input');
-  Object.assign(input, { type: 'number', min: spec.low, max: spec.high, step: '1', value });
-  return input;
 }
