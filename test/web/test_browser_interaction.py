@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.web.server import Server
 from support.scheduler_harness import offline
-from support.web_client import running_server
+from support.web_page import open_page
 from tools.browser.chromium import Chromium, Page
 
 pytestmark = pytest.mark.browser
@@ -28,17 +27,8 @@ CLIP_SECONDS = 5.5
 
 
 @pytest.fixture(scope="module")
-def server(talker: Talker) -> Iterator[Server]:
-    with running_server(talker, backlog_seconds=60.0) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def page(server: Server) -> Iterator[Page]:
-    with Chromium(size=WINDOW) as browser:
-        page = browser.open(server.address + "?detail=lowest", WINDOW)
-        page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
-        yield page
+def page(browser: Chromium, server: Server) -> Page:
+    return open_page(browser, server, WINDOW)
 
 
 def press(page: Page, key: str) -> None:

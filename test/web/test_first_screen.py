@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.web.server import Server
-from support.web_client import running_server
+from support.web_page import open_page
 from tools.browser.chromium import Chromium, Page
 
 pytestmark = pytest.mark.browser
@@ -48,19 +47,11 @@ TRUNCATED = """[...document.querySelectorAll('main *')].filter((element) => {
 
 
 @pytest.fixture(scope="module")
-def server(talker: Talker) -> Iterator[Server]:
-    with running_server(talker, backlog_seconds=60.0) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def page(server: Server) -> Iterator[Page]:
-    with Chromium(size=DESKTOP) as browser:
-        page = browser.open(server.address + "?detail=lowest", DESKTOP)
-        page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
-        page.run("window.stream = Blob.prototype.stream, 1")
-        yield page
-        assert page.errors == []
+def page(browser: Chromium, server: Server) -> Iterator[Page]:
+    page = open_page(browser, server, DESKTOP)
+    page.run("window.stream = Blob.prototype.stream, 1")
+    yield page
+    assert page.errors == []
 
 
 def resize(page: Page, size: tuple[int, int], scheme: str = "dark") -> None:

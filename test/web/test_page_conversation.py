@@ -27,12 +27,12 @@ from support.tiny_vertex_talker import tiny_vertex_talker
 from support.tts_command import command
 from support.two_party import RATE, read_voice, with_pauses
 from support.web_client import running_server
+from support.web_page import READY, open_page
 from tools.browser.chromium import Chromium, Page
 
 pytestmark = pytest.mark.browser
 
 WINDOW = (900, 700)
-READY = "app.serverInfo && app.timeline && app.timeline.newest"
 CLOSED_M = 0.0005
 LISTENING_S = 14.0
 GROUP = "document.querySelector('#conversation')"
@@ -63,8 +63,7 @@ def browser(folder: Path) -> Iterator[Chromium]:
 
 @pytest.fixture
 def page(browser: Chromium, server: Server) -> Iterator[Page]:
-    page = browser.open(server.address + "?detail=lowest", WINDOW)
-    page.wait(READY, 60)
+    page = open_page(browser, server, WINDOW)
     page.run(f"{GROUP}.open = true")
     page.run("window.log = []; app.callbacks.onFrame = (frame) => log.push(frame)")
     yield page
