@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker animate IN.wav --out OUT.csv|json|glb|vtt|npz|mp4|png`: face motion of an audio file.
+"""`streamingtalker animate IN.wav --out FILE`: face motion of an audio file.
 
 The audio passes through the same stream, in chunks of one hop, as live speech. The ending of --out chooses
 the output; which ones a checkpoint has depends on its family, see `OUTPUTS`.
@@ -23,7 +23,14 @@ import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.audio.files import AudioSource, open_audio
-from streamingtalker_ros.cli.argument_types import MAX_STEPS, add_backend_options, integer, number, timecode
+from streamingtalker_ros.cli.argument_types import (
+    MAX_STEPS,
+    add_backend_options,
+    integer,
+    number,
+    picture_size,
+    timecode,
+)
 from streamingtalker_ros.conversation.emotion_table import EMOTIONS, parse_emotion
 from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.formats.gltf_animation import GlbAnimator
@@ -37,7 +44,8 @@ from streamingtalker_ros.face.motion_clip import (
     write_npz,
 )
 from streamingtalker_ros.face.named_faces import FACE_HELP, find_face, open_face
-from streamingtalker_ros.face.rendering.scene import VIEWS_DEG
+from streamingtalker_ros.face.rendering.scene import TRANSPARENT, VIEWS_DEG, Color, Shot
+from streamingtalker_ros.face.rendering.video import TRANSPARENT_VIDEOS, VIDEO_FORMATS, write_video
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.face.viseme_timing import VISEME_SETS, VisemeSpan, time_visemes
@@ -73,8 +81,8 @@ if TYPE_CHECKING:
 
 HELP = "turn an audio file into face motion: CSV, NPZ, MP4 or PNG, or play it to Unreal and VTuber programs"
 
-VIDEO_WIDTH, VIDEO_HEIGHT = 480, 640  # pixels
-SHEET_WIDTH, SHEET_HEIGHT, SHEET_ZOOM = 210, 280, 1.2  # pixels of an image of the contact sheet
+_VIDEO_SHOT = Shot(480, 640)
+_SHEET_SHOT = Shot(210, 280, zoom=1.2)  # of an image of the contact sheet
 SHEET_IMAGES = 12
 _STREAM_KIND = ".csv"  # of a pipe or device whose name says no kind
 _FRAMES_PER_BLOCK = 250  # that are packed into arrays together
@@ -111,14 +119,14 @@ class OutputSettings(NamedTuple):
     """Options of the outputs.
 
     Attributes:
-        view: Camera of pictures, a key of `VIEWS_DEG`.
+        shot: Size, camera and background of pictures.
         start_timecode: Time of day of a CSV's first row, s.
         visemes: Set of visemes, a key of `VISEME_SETS`.
         animator: Face of a .glb file.
         rig: Face of pictures; None for that of the model.
     """
 
-    view: str = "front"
+    shot: Shot = _VIDEO_SHOT
     start_timecode: float = 0.0
     visemes: str = "oculus"
     animator: GlbAnimator | None = None
@@ -136,8 +144,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         help="file to write: .csv (Live Link Face, for Unreal, Blender, Maya), .json (three.js, Ready Player "
         "Me, TalkingHead), .glb (animated face), .vtt (times of visemes), .npz (arrays), "
-        ".mp4 (video), .png (contact sheet); a vertex checkpoint gives .npz and .mp4; a pipe or device "
-        "without such an ending, as /dev/stdout, receives CSV",
+        ".mp4, .webm or .mov (video: H.264, VP9, ProRes 4444), .png (contact sheet); a vertex checkpoint "
+        "gives .npz and videos; a pipe or device without such an ending, as /dev/stdout, receives CSV",
     )
     parser.add_argument(
         "--output",
@@ -202,13 +210,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps",
         type=number(1, MAX_FPS),
-        help="frames per second of .csv, .json, .glb and .npz, interpolated, such as the 60 of Live Link "
-        "Face; the model's if left out",
+        help="frames per second of .csv, .json, .glb, .npz and videos, interpolated, such as 24, 30, or the "
+        "60 of Live Link Face; the model's if left out",
     )
     parser.add_argument(
         "--face",
         metavar="FACE",
-        help=f"face that .glb, .mp4 and .png show: {FACE_HELP} with ARKit shapes, with its materials and "
+        help=f"face that .glb, videos and .png show: {FACE_HELP} with ARKit shapes, with its materials and "
         "textures (.glb takes .glb only); the default head if left out",
     )
     parser.add_argument(
@@ -224,6 +232,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--view", default="front", choices=tuple(VIEWS_DEG), help="camera of the video and the contact sheet"
+    )
+    parser.add_argument(
+        "--size",
+        type=picture_size,
+        metavar="WxH",
+        help="pixels of the video, 480x640 if left out, or of each picture of the contact sheet, 210x280",
+    )
+    parser.add_argument(
+        "--background",
+        metavar="COLOUR",
+        help=f"colour behind the face, by name or as #RRGGBB, or {TRANSPARENT} "
+        f"({', '.join(TRANSPARENT_VIDEOS)}, .png); a grey backdrop if left out",
     )
 
 
@@ -298,15 +318,36 @@ def _output_kind(out: Path, audio: str, face: str | None) -> str:
 
 def _output_settings(args: argparse.Namespace, kind: str | None) -> OutputSettings:
     """Check that the output has the options that were given."""
-    for option in ("fps", "start_timecode", "visemes", "face"):
+    for option in ("fps", "start_timecode", "visemes", "face", "size", "background"):
         if getattr(args, option) is not None and (kind is None or option not in OUTPUTS[kind].options):
             kinds = [name for name, output in OUTPUTS.items() if option in output.options]
             raise TalkerError(
                 f"--{option.replace('_', '-')} has no effect here: it is for --out {', '.join(kinds)}"
             )
+    default = _SHEET_SHOT if kind == ".png" else _VIDEO_SHOT
+    width, height = args.size or (default.width, default.height)
+    if kind in VIDEO_FORMATS and VIDEO_FORMATS[kind].even_sizes and (width % 2 or height % 2):
+        raise TalkerError(f"--size {width}x{height} does not fit {kind}: make both sizes even")
+    background = None if args.background is None else _parse_background(args.background, kind)
+    shot = Shot(width, height, args.view, background, default.zoom)
     animator = GlbAnimator(find_face(args.face)) if kind == ".glb" else None
     rig = open_face(args.face) if args.face is not None and animator is None else None
-    return OutputSettings(args.view, args.start_timecode or 0.0, args.visemes or "oculus", animator, rig)
+    return OutputSettings(shot, args.start_timecode or 0.0, args.visemes or "oculus", animator, rig)
+
+
+def _parse_background(text: str, kind: str | None) -> Color | str:
+    """Parse --background: a colour, or `TRANSPARENT` for outputs that have alpha."""
+    if text.lower() == TRANSPARENT:
+        if kind in VIDEO_FORMATS and kind not in TRANSPARENT_VIDEOS:
+            raise TalkerError(f"{kind} holds no transparency: choose {', '.join(TRANSPARENT_VIDEOS)} or .png")
+        return TRANSPARENT
+    try:
+        red, green, blue = require("PIL.ImageColor", "rendering").getcolor(text, "RGB")
+    except ValueError:
+        raise TalkerError(
+            f"--background {text[:40]!r} is no colour: give a name such as white, #RRGGBB, or {TRANSPARENT}"
+        ) from None
+    return red / 255, green / 255, blue / 255
 
 
 def play(clip: BlendshapeClip, outputs: OutputGroup) -> None:
@@ -505,10 +546,7 @@ def _scratch_folder(out: Path | None) -> str | None:
 def render(
     clip: MotionClip,
     indices: Sequence[int],
-    width: int = VIDEO_WIDTH,
-    height: int = VIDEO_HEIGHT,
-    view: str = "front",
-    zoom: float = 1.0,
+    shot: Shot = _VIDEO_SHOT,
     description: str = "rendering",
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Draw frames of a clip one by one, with a progress bar.
@@ -516,14 +554,11 @@ def render(
     Args:
         clip: The motion.
         indices: The frames to draw.
-        width: Pixels.
-        height: Pixels.
-        view: front, three_quarter or profile.
-        zoom: 1 shows the entire head; a greater value moves the camera closer.
+        shot: Size, framing and background.
         description: Label of the progress bar.
 
     Yields:
-        (height, width, 3) RGB.
+        (height, width, 3) RGB; RGBA with a transparent background.
 
     Raises:
         TalkerError: If VTK is not installed.
@@ -532,7 +567,7 @@ def render(
 
     logger = require("vtk", "rendering").vtkLogger
     logger.SetStderrVerbosity(logger.VERBOSITY_ERROR)  # VTK would warn of the display that is not needed
-    images = render_frames(clip, indices, width, height, view, zoom)
+    images = render_frames(clip, indices, shot)
     yield from tqdm(
         images,
         file=QuietStream(),
@@ -545,14 +580,14 @@ def render(
 
 
 def draw_contact_sheet(
-    clip: BlendshapeClip, audio: AudioSource, view: str = "front", title: str = ""
+    clip: BlendshapeClip, audio: AudioSource, shot: Shot = _SHEET_SHOT, title: str = ""
 ) -> Image:
     """Draw a contact sheet of a clip and its audio.
 
     Args:
         clip: The motion.
         audio: Its audio, from time 0 on.
-        view: front, three_quarter or profile.
+        shot: Size, framing and background of an image.
         title: One line.
 
     Returns:
@@ -566,7 +601,7 @@ def draw_contact_sheet(
     require("PIL.Image", "the contact sheet")
     opening = clip.rig.lip_gap(clip.weights)
     indices = select_key_frames(opening, SHEET_IMAGES)
-    images = list(render(clip, indices, SHEET_WIDTH, SHEET_HEIGHT, view, SHEET_ZOOM, "contact sheet"))
+    images = list(render(clip, indices, shot, "contact sheet"))
     times = [float(clip.times[index]) for index in indices]
     pcm, rate = _outline(audio)
     return contact_sheet(images, times, pcm, rate, opening, clip.frame_rate, title)
@@ -617,16 +652,13 @@ def _write_npz(out: Path, clip: MotionClip, audio: AudioSource, settings: Output
     write_npz(out, clip)
 
 
-def _write_mp4(out: Path, clip: MotionClip, audio: AudioSource, settings: OutputSettings) -> None:
-    from streamingtalker_ros.face.rendering.video import write_mp4
-
-    write_mp4(
-        out, render(clip, range(len(clip)), view=settings.view), clip.frame_rate, audio.blocks(), audio.rate
-    )
+def _write_video(out: Path, clip: MotionClip, audio: AudioSource, settings: OutputSettings) -> None:
+    images = render(clip, range(len(clip)), settings.shot)
+    write_video(out, images, clip.frame_rate, audio.blocks(), audio.rate)
 
 
 def _write_png(out: Path, clip: BlendshapeClip, audio: AudioSource, settings: OutputSettings) -> None:
-    sheet = draw_contact_sheet(clip, audio, settings.view, f"{out.stem}: {len(clip)} frames")
+    sheet = draw_contact_sheet(clip, audio, settings.shot, f"{out.stem}: {len(clip)} frames")
     with atomic_output(out) as partial:
         sheet.save(partial)
 
@@ -637,10 +669,21 @@ OUTPUTS = {
     ".glb": Output(("blendshape",), False, {}, _write_animated_glb, ("fps", "face")),
     ".vtt": Output(("blendshape",), False, {}, _write_vtt, ("visemes",)),
     ".npz": Output(("blendshape", "vertex"), False, {}, _write_npz, ("fps",)),
-    ".mp4": Output(
-        ("blendshape", "vertex"), True, {"av": "writing a video", "vtk": "rendering"}, _write_mp4, ("face",)
+    **dict.fromkeys(
+        VIDEO_FORMATS,
+        Output(
+            ("blendshape", "vertex"),
+            True,
+            {"av": "writing a video", "vtk": "rendering"},
+            _write_video,
+            ("face", "fps", "size", "background"),
+        ),
     ),
     ".png": Output(
-        ("blendshape",), False, {"PIL": "the contact sheet", "vtk": "rendering"}, _write_png, ("face",)
+        ("blendshape",),
+        False,
+        {"PIL": "the contact sheet", "vtk": "rendering"},
+        _write_png,
+        ("face", "size", "background"),
     ),
 }

@@ -29,6 +29,9 @@ MAX_STEPS: Final = 1000
 MAX_PROCESSES: Final = 1024
 """Greatest number of threads or processes that an option may state."""
 
+PICTURE_SIZE_RANGE: Final = 16, 4096
+"""Least and greatest width and height of a picture in pixels."""
+
 _MAX_CHARS: Final = 40  # of the text in an error message
 
 
@@ -73,6 +76,23 @@ def timecode(text: str) -> float:
         raise RangeError(
             f"must be HH:MM:SS:FF, at most 23:59:59:59, with sixtieths of a second FF, not {_show(text)}"
         ) from None
+
+
+def picture_size(text: str) -> tuple[int, int]:
+    """Convert WIDTHxHEIGHT to pixels: the `type` of an option.
+
+    Args:
+        text: Two whole numbers, as 1280x720.
+    """
+    low, high = PICTURE_SIZE_RANGE
+    width, _, height = text.lower().partition("x")
+    try:
+        size = int(width), int(height)
+    except ValueError:
+        size = 0, 0
+    if not low <= min(size) <= max(size) <= high:
+        raise RangeError(f"must be WIDTHxHEIGHT, each {low} to {high} pixels, not {_show(text)}")
+    return size
 
 
 def integer(low: int, high: int = MAX_COUNT) -> Callable[[str], int]:

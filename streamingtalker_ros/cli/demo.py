@@ -110,11 +110,11 @@ def run(args: argparse.Namespace) -> int:
                 raise
             return supervisor.exit_code
     clip = replace(frames_to_clip(frames, statistics["frame_rate"]), rig=rig)
-    from streamingtalker_ros.face.rendering.video import write_mp4
+    from streamingtalker_ros.face.rendering.video import write_video
 
     video, picture = folder / "demo.mp4", folder / "demo.png"
     print_result(f"rendering {len(clip)} frames")
-    write_mp4(video, render(clip, range(len(clip))), clip.frame_rate, pcm, rate)
+    write_video(video, render(clip, range(len(clip))), clip.frame_rate, pcm, rate)
     title = f"{Path(args.wav).name}: recorded from face_motion"
     sheet = draw_contact_sheet(clip, AudioSource.from_samples(pcm, rate), title=title)
     with atomic_output(picture) as partial:

@@ -15,6 +15,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.interpolation import resample_motion
 from streamingtalker_ros.face.rendering.renderer import Renderer, create_renderer
+from streamingtalker_ros.face.rendering.scene import Shot
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.output_files import atomic_output
 
@@ -147,26 +148,21 @@ def write_npz(path: str | os.PathLike[str], clip: MotionClip) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def render_frames(
-    clip: MotionClip, indices: Sequence[int], width: int, height: int, view: str = "front", zoom: float = 1.0
-) -> Iterator[npt.NDArray[np.uint8]]:
+def render_frames(clip: MotionClip, indices: Sequence[int], shot: Shot) -> Iterator[npt.NDArray[np.uint8]]:
     """Draw frames of a clip one by one.
 
     Args:
         clip: The motion.
         indices: The frames to draw.
-        width: Pixels.
-        height: Pixels.
-        view: front, three_quarter or profile.
-        zoom: 1 shows the whole head; a greater zoom brings the camera nearer.
+        shot: Size, framing and background.
 
     Yields:
-        (height, width, 3) RGB.
+        (height, width, 3) RGB; RGBA with a transparent background.
 
     Raises:
-        TalkerError: If the view is unknown or VTK is not installed.
+        TalkerError: If VTK is not installed.
     """
-    renderer = create_renderer(clip.rig, width, height, view, zoom=zoom)
+    renderer = create_renderer(clip.rig, **vars(shot))
     try:
         for index in indices:
             yield clip.draw(renderer, index)

@@ -159,10 +159,44 @@ def test_png_shows_shaded_faces(audio: Path, tmp_path: Path) -> None:
 
 
 def test_mp4_has_a_picture_per_frame_and_the_audio(audio: Path, tmp_path: Path) -> None:
-    assert animate(audio, tmp_path / "a.mp4") == 0
+    assert animate(audio, tmp_path / "a.mp4", "--size", "96x128") == 0
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == NUM_FRAMES
         assert container.streams.audio[0].codec_context.name == "aac"
+
+
+def test_a_video_has_the_size_rate_and_colour_that_are_asked_for(audio: Path, tmp_path: Path) -> None:
+    options = ("--size", "96x128", "--fps", 30, "--background", "#00b140")
+    assert animate(audio, tmp_path / "a.mp4", *options) == 0
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert container.streams.video[0].average_rate == 30
+    assert len(images) == 1 + int((NUM_FRAMES - 1) / FRAME_RATE * 30 + 1e-6)
+    assert images[0].shape == (128, 96, 3)
+    corners = images[0][[0, -1], 0].astype(int)  # of H.264, which keeps colours to some steps
+    assert np.abs(corners - [0x00, 0xB1, 0x40]).max() < 12
+
+
+@pytest.mark.parametrize("ending", [".webm", ".mov", ".png"])
+def test_a_transparent_background_has_no_alpha_and_the_face_all(
+    ending: str, audio: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a{ending}"
+    assert animate(audio, path, "--size", "96x128", "--background", "transparent") == 0
+    if ending == ".png":
+        with Image.open(path) as image:
+            alpha = np.asarray(image.getchannel("A"))[:160, :110]  # the first picture of the sheet
+    else:
+        with av.open(str(path)) as container:
+            codec = "libvpx-vp9" if ending == ".webm" else "prores"  # FFmpeg's own VP9 decoder skips alpha
+            decoder = av.CodecContext.create(codec, "r")
+            decoder.extradata = container.streams.video[0].codec_context.extradata
+            packet = next(container.demux(video=0))
+            frame = [*decoder.decode(packet), *decoder.decode(None)][0]
+            alpha = frame.to_ndarray(format="rgba")[..., 3]
+            assert container.streams.audio
+    middle = alpha[alpha.shape[0] // 2, alpha.shape[1] // 2]
+    assert middle > 250 and alpha[2, 2] < 5
 
 
 @pytest.mark.parametrize(
@@ -174,7 +208,12 @@ def test_mp4_has_a_picture_per_frame_and_the_audio(audio: Path, tmp_path: Path) 
         (["AUDIO", "--out", "a.csv", "--device", "gpu"], "auto"),
         (["AUDIO", "--out", "a.csv", "--model", "no/such/folder"], "no/such/folder"),
         (["AUDIO", "--out", "a.csv", "--style", "opera"], "opera"),
-        (["AUDIO", "--out", "a.mp4", "--fps", "30"], "--fps has no effect here: it is for --out .csv"),
+        (["AUDIO", "--out", "a.png", "--fps", "30"], "--fps has no effect here: it is for --out .csv"),
+        (["AUDIO", "--out", "a.csv", "--size", "64x64"], "--size has no effect here: it is for --out .mp4"),
+        (["AUDIO", "--out", "a.mp4", "--size", "1280"], "WIDTHxHEIGHT"),
+        (["AUDIO", "--out", "a.webm", "--size", "65x64"], "make both sizes even"),
+        (["AUDIO", "--out", "a.mp4", "--background", "blurple"], "no colour"),
+        (["AUDIO", "--out", "a.mp4", "--background", "transparent"], "choose .webm, .mov or .png"),
         (["AUDIO", "--out", "a.npz", "--start-timecode", "01:00:00:00"], "it is for --out .csv"),
         (["AUDIO", "--out", "a.csv", "--visemes", "oculus"], "it is for --out .json, .vtt"),
         (["AUDIO", "--out", "a.csv", "--face", "a.glb"], "it is for --out .glb"),

@@ -46,7 +46,7 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.evaluation.motion_curves import MotionCurves
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.default_head.stored import default_rig
-from streamingtalker_ros.face.rendering.video import write_mp4
+from streamingtalker_ros.face.rendering.video import write_video
 from streamingtalker_ros.phonetics.phones import Phone
 from support.command_line import run_command
 from support.synthetic_faces import film_face, synthesize_head_motion, synthesize_talking
@@ -361,18 +361,20 @@ def test_a_second_call_repeats_only_what_is_missing(built: BuiltCorpus) -> None:
     assert len(load_corpus(built.folder)) == 4
 
 
-def write_video(path: Path, seconds: float = 2.0, frame_rate: float = 25, with_audio: bool = True) -> None:
+def write_grey_video(
+    path: Path, seconds: float = 2.0, frame_rate: float = 25, with_audio: bool = True
+) -> None:
     """Write a video of grey images, with a burst of noise from 1.0 to 1.05 s."""
     images = (np.full((48, 64, 3), 10 * k % 250, np.uint8) for k in range(int(seconds * frame_rate)))
     pcm = np.zeros(int(16000 * seconds), np.float32)
     burst = pcm[16000:16800]
     burst[:] = np.random.default_rng(0).normal(0, 0.3, len(burst))
-    write_mp4(path, images, frame_rate, pcm if with_audio else None)
+    write_video(path, images, frame_rate, pcm if with_audio else None)
 
 
 def test_frames_and_audio_of_a_video_share_a_clock(tmp_path: Path) -> None:
     video = tmp_path / "a.mp4"
-    write_video(video, frame_rate=30)
+    write_grey_video(video, frame_rate=30)
     times = np.array([time for time, _ in tracking.read_frames(video)])
     pcm, start = tracking.read_sound(video)
     assert times == pytest.approx((np.arange(60) + 0.5) / 30, abs=1e-3)
@@ -385,7 +387,7 @@ def test_files_that_are_not_videos_with_audio_are_rejected(tmp_path: Path) -> No
     (tmp_path / "text.mp4").write_text("this is no film")
     with pytest.raises(TalkerError, match="cannot be read as video"):
         list(tracking.read_frames(tmp_path / "text.mp4"))
-    write_video(tmp_path / "mute.mp4", 1.0, with_audio=False)
+    write_grey_video(tmp_path / "mute.mp4", 1.0, with_audio=False)
     with pytest.raises(TalkerError, match="no sound"):
         tracking.read_sound(tmp_path / "mute.mp4")
 
@@ -394,7 +396,7 @@ def test_files_that_are_not_videos_with_audio_are_rejected(tmp_path: Path) -> No
 def test_missing_mediapipe_is_reported_with_its_installation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_video(tmp_path / "a.mp4", 1.0)
+    write_grey_video(tmp_path / "a.mp4", 1.0)
     assert run_command("corpus", "from-video", tmp_path / "a.mp4", "--out", tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert "mediapipe==0.10.21" in error and "--landmarks" in error and error.count("\n") == 1
@@ -409,7 +411,7 @@ def test_a_rendered_face_is_tracked_and_solved(tmp_path: Path) -> None:
 
     weights, pcm = synthesize_talking(100)
     renderer = SoftwareRenderer(RIG, 320, 400)
-    write_mp4(tmp_path / "me.mp4", (renderer.render(row) for row in weights), 25, pcm)
+    write_video(tmp_path / "me.mp4", (renderer.render(row) for row in weights), 25, pcm)
     out = tmp_path / "out"
     options = ("--out", out, "--every", 0, "--jobs", 1)
     assert run_command("corpus", "from-video", tmp_path / "me.mp4", *options) == 0

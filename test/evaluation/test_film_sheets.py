@@ -17,7 +17,7 @@ from streamingtalker_ros.evaluation.report.film_sheets import find_videos, write
 from streamingtalker_ros.evaluation.results import EvaluationResults
 from streamingtalker_ros.evaluation.test_set import TestSet, load_test_set
 from streamingtalker_ros.face.default_head.stored import default_rig
-from streamingtalker_ros.face.rendering.video import write_mp4
+from streamingtalker_ros.face.rendering.video import write_video
 from support.command_line import run_command
 from support.evaluation_corpus import synthetic_clip, write_corpus
 
@@ -30,7 +30,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("films") / "day_1"
     folder.mkdir()
     images = (np.full((64, 96, 3), round(LEVELS_PER_S * (n + 0.5) / 30), np.uint8) for n in range(150))
-    write_mp4(folder / "visit.mp4", images, 30.0, np.zeros(80000, np.float32))
+    write_video(folder / "visit.mp4", images, 30.0, np.zeros(80000, np.float32))
     return folder.parent
 
 

@@ -164,6 +164,30 @@ def test_the_head_joint_says_where_the_head_turns(tmp_path: Path) -> None:
     assert_is_the_patch(rig)
 
 
+@pytest.mark.parametrize("hand, is_lowered", [([0.5, 0.0, 0.0], True), ([0.1, -0.5, 0.0], False)])
+def test_arms_that_are_held_out_hang_down(tmp_path: Path, hand: list[float], is_lowered: bool) -> None:
+    vertices = mouth_patch()[0]
+    on_arm = vertices[:, 1] > np.quantile(vertices[:, 1], 0.9)
+    weights = np.zeros((len(vertices), 4), np.float32)
+    weights[on_arm, 2], weights[~on_arm, 0] = 1, 1
+    shoulder = np.array([0.2, 0.1, 0.0])
+    inverse = [np.eye(4) for _ in range(3)]
+    inverse[1][:3, 3], inverse[2][:3, 3] = -shoulder, -shoulder - hand
+    joints = [
+        {"name": "mixamorig:Hips", "children": [2]},
+        {"name": "mixamorig:LeftArm", "translation": shoulder.tolist(), "children": [3]},
+        {"name": "mixamorig:LeftHand", "translation": hand},
+    ]
+    rig = load_face(write_skinned(tmp_path / "a.glb", 1.0, joints, inverse, weights))
+    if not is_lowered:
+        return assert_is_the_patch(rig)
+    original = default_rig().vertices[: len(rig.vertices)]
+    np.testing.assert_allclose(rig.vertices[~on_arm], original[~on_arm], atol=1e-5)
+    reach, before = (points[on_arm] - shoulder[[2, 0, 1]] for points in (rig.vertices, original))
+    np.testing.assert_allclose(np.linalg.norm(reach, axis=1), np.linalg.norm(before, axis=1), atol=1e-5)
+    np.testing.assert_allclose(reach @ [0, np.sin(0.2), -np.cos(0.2)], before @ [0, 1, 0], atol=1e-5)
+
+
 RINGS: dict[str, list[dict[str, Any]]] = {
     "a ring beside the scene": [{"mesh": 0}, {"children": [2]}, {"children": [1]}],
     "two parents": [{"children": [2]}, {"children": [2]}, {"mesh": 0}],

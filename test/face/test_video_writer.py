@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.rendering.video import write_mp4
+from streamingtalker_ros.face.rendering.video import write_video
 
 
 def test_images_and_audio_are_in_sync(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_images_and_audio_are_in_sync(tmp_path: Path) -> None:
     images = (np.full((64, 96, 3), 255 if n >= 30 else 0, np.uint8) for n in range(50))
     pcm = np.zeros(32000, np.float32)
     pcm[19200:19600] = 0.9  # from 30 / 25 s on
-    write_mp4(tmp_path / "a.mp4", images, 25.0, pcm, 16000)
+    write_video(tmp_path / "a.mp4", images, 25.0, pcm, 16000)
     with av.open(str(tmp_path / "a.mp4")) as container:
         video = container.streams.video[0].codec_context
         assert (video.name, video.pix_fmt) == ("h264", "yuv420p")
@@ -43,6 +43,6 @@ def test_images_and_audio_are_in_sync(tmp_path: Path) -> None:
 
 def test_a_video_without_images_or_of_odd_size_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(TalkerError, match="at least one"):
-        write_mp4(tmp_path / "a.mp4", [], 25.0)
+        write_video(tmp_path / "a.mp4", [], 25.0)
     with pytest.raises(TalkerError, match="even"):
-        write_mp4(tmp_path / "a.mp4", [np.zeros((63, 96, 3), np.uint8)], 25.0)
+        write_video(tmp_path / "a.mp4", [np.zeros((63, 96, 3), np.uint8)], 25.0)

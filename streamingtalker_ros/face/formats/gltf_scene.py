@@ -2,7 +2,8 @@
 """The scene of a glTF file: where its nodes place each mesh, how skins move it, and which joint is the head.
 
 A mesh without a skin is placed by its node; one with a skin by its joints, each by joint × inverse bind
-matrix (glTF 2.0, section 3.7.3.3). Scenes of VRM 0.x face backwards and are turned around.
+matrix (glTF 2.0, section 3.7.3.3). Scenes of VRM 0.x face backwards and are turned around. Arms that a figure
+holds out, as it was modelled, are lowered.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ _NO_HEAD_WORDS = {
     "tip",
     "top",
 }  # HeadNub
+_ARM_WORDS, _NO_ARM_WORDS = {"arm", "upperarm"}, {"fore", "lower", "twist", "roll", *_NO_HEAD_WORDS}
+_SIDE_WORDS = {"left": "left", "l": "left", "right": "right", "r": "right"}
+_MIN_ARM_HEIGHT = -0.5  # of an arm of length 1 that is lowered: higher than 30° below the horizontal
+_HANGING_ARM = np.array([np.sin(0.2), -np.cos(0.2), 0.0])  # of the left side
 _MAX_NODES = 100_000
 
 
@@ -80,8 +85,9 @@ class GltfScene:
         self._is_turned = isinstance(extensions, dict) and "VRM" in extensions
         self._parents = self._find_parents()
         self._worlds = self._world_matrices()
+        self._lower_arms()
         self._head = self._find_head()
-        self._below_head = self._find_below_head()
+        self._below_head = set() if self._head is None else self._below(self._head)
         self._skins: dict[int, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]] = {}
         self.head_position = None if self._head is None else self._worlds[self._head][:3, 3]
 
@@ -146,6 +152,38 @@ class GltfScene:
             raise TalkerError(f"{self._document.path} has nodes that form a ring: export it again")
         return found
 
+    def _lower_arms(self) -> None:
+        """Turn the upper arms that are held out, with all below them, so that they hang down."""
+        arms: dict[str, int] = {}
+        for joint in sorted(self._joints(), key=self._depth):
+            side = _arm_side(self._nodes[joint].get("name"))
+            if side is not None:
+                arms.setdefault(side, joint)
+        for joint in arms.values():
+            below = sorted(self._below(joint))
+            shoulder = self._worlds[joint][:3, 3].copy()
+            reach = np.array([self._worlds[index][:3, 3] for index in below]) - shoulder
+            hand = reach[np.linalg.norm(reach, axis=1).argmax()]
+            length = np.linalg.norm(hand)
+            if length < 1e-6 or hand[1] < _MIN_ARM_HEIGHT * length:
+                continue
+            turn = np.eye(4)
+            turn[:3, :3] = _rotation_between(
+                hand / length, _HANGING_ARM * (np.sign(hand[0]) or 1.0, 1.0, 1.0)
+            )
+            turn[:3, 3] = shoulder - turn[:3, :3] @ shoulder
+            for index in below:
+                self._worlds[index] = turn @ self._worlds[index]
+
+    def _joints(self) -> set[int]:
+        """The nodes that are joints of a skin."""
+        return {
+            joint
+            for skin in _as_list(self._document.tree.get("skins"))
+            for joint in skin["joints"]
+            if isinstance(joint, int) and 0 <= joint < len(self._nodes)
+        }
+
     def _shown_nodes(self) -> list[int]:
         """Nodes of the default scene, each before its children."""
         tree = self._document.tree
@@ -180,22 +218,16 @@ class GltfScene:
     def _find_head(self) -> int | None:
         """The head's joint: that of a VRM's skeleton, else the uppermost with a name like mixamorig:Head."""
         tree = self._document.tree
-        joints = {
-            joint
-            for skin in _as_list(tree.get("skins"))
-            for joint in skin["joints"]
-            if isinstance(joint, int)
-        }
         named = _vrm_head(tree)
         if named is not None and 0 <= named < len(self._nodes):
             return named
-        found = [joint for joint in sorted(joints) if _is_head_name(self._nodes[joint].get("name"))]
+        found = [joint for joint in sorted(self._joints()) if _is_head_name(self._nodes[joint].get("name"))]
         return min(found, key=self._depth) if found else None
 
-    def _find_below_head(self) -> set[int]:
-        """The head's joint and all nodes below it."""
+    def _below(self, node: int) -> set[int]:
+        """A node and all nodes below it."""
         below: set[int] = set()
-        stack = [] if self._head is None else [self._head]
+        stack = [node]
         while stack:
             index = stack.pop()
             below.add(index)
@@ -209,8 +241,29 @@ class GltfScene:
         return depth
 
 
+def _words(name: Any) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name)] if isinstance(name, str) else []
+
+
+def _arm_side(name: Any) -> str | None:
+    """Side of an upper arm by its name, such as mixamorig:LeftArm or J_Bip_L_UpperArm; None for others."""
+    words = _words(name)
+    if _ARM_WORDS.isdisjoint(words) or not _NO_ARM_WORDS.isdisjoint(words):
+        return None
+    return next((_SIDE_WORDS[word] for word in words if word in _SIDE_WORDS), None)
+
+
+def _rotation_between(
+    start: npt.NDArray[np.float64], end: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """The smallest rotation (3, 3) of one unit vector (3,) into another that is not its opposite."""
+    axis = np.cross(start, end)
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.eye(3) + cross + cross @ cross / (1.0 + start @ end)
+
+
 def _is_head_name(name: Any) -> bool:
-    words = [word.lower() for word in _WORD.findall(name)] if isinstance(name, str) else []
+    words = _words(name)
     return "head" in words and _NO_HEAD_WORDS.isdisjoint(words)
 
 

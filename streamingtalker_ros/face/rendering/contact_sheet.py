@@ -54,7 +54,7 @@ def contact_sheet(
     """Draw the contact sheet.
 
     Args:
-        images: (H, W, 3) each, of one size.
+        images: (H, W, 3) each, of one size; with (H, W, 4) the sheet is transparent.
         times: Seconds of each image.
         pcm: (n,) mono audio of the clip.
         rate: Sample rate of the audio in Hz.
@@ -70,12 +70,13 @@ def contact_sheet(
         TalkerError: If Pillow is not installed.
     """
     image_module, draw_module = require("PIL.Image", _PURPOSE), require("PIL.ImageDraw", _PURPOSE)
-    height, width = images[0].shape[:2]
+    height, width, channels = images[0].shape
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     grid = columns * (width + _GAP) - _GAP, rows * (height + _CAPTION_HEIGHT + _GAP)
     size = grid[0] + 2 * _MARGIN, grid[1] + 2 * (_PLOT_HEIGHT + 30) + 3 * _MARGIN
-    sheet = image_module.new("RGB", size, (250, 250, 252))
+    mode, paper = ("RGB", (250, 250, 252)) if channels == 3 else ("RGBA", (0, 0, 0, 0))
+    sheet = image_module.new(mode, size, paper)
     draw = draw_module.Draw(sheet)
     draw.font = require("PIL.ImageFont", _PURPOSE).load_default(13)
     draw.text((_MARGIN, _MARGIN - 10), title, fill=_TEXT_COLOR)

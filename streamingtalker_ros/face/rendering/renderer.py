@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.errors import require
-from streamingtalker_ros.face.rendering.scene import BACKGROUND
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.rendering.scene import TRANSPARENT, Color
 from streamingtalker_ros.face.rig import Rig
 
 _OPENGL_PROBE = (
@@ -40,7 +40,8 @@ class Renderer(Protocol):
             head: (4,) quaternion xyzw; None for no rotation.
 
         Returns:
-            (height, width, 3) RGB, upper row first; an array of its own.
+            (height, width, 3) RGB, with a transparent background (height, width, 4) RGBA, upper row first; an
+            array of its own.
         """
         ...
 
@@ -51,7 +52,7 @@ class Renderer(Protocol):
             points: (V, 3) metres.
 
         Returns:
-            (height, width, 3) RGB, upper row first; an array of its own.
+            As `render`.
         """
         ...
 
@@ -60,12 +61,36 @@ class Renderer(Protocol):
         ...
 
 
+class _TransparentRenderer:
+    """Draws a rig with alpha: the difference of two images, on black and on white."""
+
+    def __init__(self, on_black: Renderer, on_white: Renderer) -> None:
+        self._on_black, self._on_white = on_black, on_white
+        self.rig = on_black.rig
+
+    def render(self, weights: npt.ArrayLike, head: npt.ArrayLike | None = None) -> npt.NDArray[np.uint8]:
+        return self.render_vertices(self.rig.pose(weights, head))
+
+    def render_vertices(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        black, white = (
+            renderer.render_vertices(points).astype(np.float32)
+            for renderer in (self._on_black, self._on_white)
+        )
+        alpha = 255.0 - (white - black).mean(axis=2, keepdims=True).clip(0.0, 255.0)
+        color = (255.0 * black / alpha.clip(1.0)).clip(0.0, 255.0)
+        return np.concatenate([color, alpha], axis=2).round().astype(np.uint8)
+
+    def close(self) -> None:
+        self._on_black.close()
+        self._on_white.close()
+
+
 def create_renderer(
     rig: Rig,
     width: int = 480,
     height: int = 640,
     view: str = "front",
-    background: tuple[float, float, float] = BACKGROUND,
+    background: Color | str | None = None,
     zoom: float = 1.0,
     center: npt.ArrayLike | None = None,
 ) -> Renderer:
@@ -76,7 +101,8 @@ def create_renderer(
         width: Pixels.
         height: Pixels.
         view: front, three_quarter or profile.
-        background: RGB, 0..1, of the backdrop at the lower border.
+        background: A colour, 0..1; `TRANSPARENT` for images with alpha; None for a backdrop that grows
+            darker upwards.
         zoom: 1 shows the whole head; a greater zoom brings the camera nearer.
         center: (3,) metres, the point in the middle of the image; None for the middle of the head.
 
@@ -84,9 +110,17 @@ def create_renderer(
         The renderer; call `close` when done.
 
     Raises:
-        TalkerError: If the view is unknown or VTK is not installed.
+        TalkerError: If the view or the background is unknown or VTK is not installed.
     """
     require("vtk", "rendering")
+    if isinstance(background, str):
+        if background != TRANSPARENT:
+            raise TalkerError(f"background {background!r} is no colour: give three numbers, or {TRANSPARENT}")
+        on_black, on_white = (
+            create_renderer(rig, width, height, view, (level, level, level), zoom, center)
+            for level in (0.0, 1.0)
+        )
+        return _TransparentRenderer(on_black, on_white)
     if has_opengl():
         from streamingtalker_ros.face.rendering.vtk_renderer import VtkRenderer
 

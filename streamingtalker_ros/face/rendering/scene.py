@@ -7,13 +7,15 @@ Axes: x out of the face, y to the person's left, z up; metres. Colours are RGB, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.rig import Rig
+
+Color: TypeAlias = tuple[float, float, float]
 
 
 class Light(NamedTuple):
@@ -78,8 +80,8 @@ LIGHTS = (
     Light((-1.4, -2.2, 0.8), (1.0, 0.95, 0.92), 0.30),
     Light((1.4, 0.0, -2.0), (1.0, 0.87, 0.80), 0.20),  # bounce light from below
 )
-BACKGROUND = (0.95, 0.94, 0.93)  # at the image's lower border
-BACKGROUND_TOP = (0.78, 0.84, 0.88)  # factor of the background's colour at the upper border
+TRANSPARENT: Final = "transparent"  # the background of images with alpha
+_BACKDROP = (0.95, 0.94, 0.93), (0.74, 0.79, 0.82)  # at the image's lower and upper border
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Shot:
         width: Pixels.
         height: Pixels.
         view: One of `VIEWS_DEG`.
-        background: RGB at the lower border; towards the upper border it fades to `BACKGROUND_TOP` times it.
+        background: A colour, 0..1; `TRANSPARENT`; None for a backdrop that grows darker upwards.
         zoom: 1 shows the whole head; a greater zoom brings the camera nearer.
         center: (3,) metres, the point in the middle of the image; None for the middle of the head.
 
@@ -101,9 +103,16 @@ class Shot:
     width: int = 480
     height: int = 640
     view: str = "front"
-    background: tuple[float, float, float] = BACKGROUND
+    background: Color | str | None = None
     zoom: float = 1.0
     center: npt.ArrayLike | None = None
+
+    @property
+    def backdrop(self) -> tuple[Color, Color]:
+        """Colours at the lower and the upper border."""
+        if self.background is None or isinstance(self.background, str):
+            return _BACKDROP
+        return self.background, self.background
 
     def __post_init__(self) -> None:
         if self.view not in VIEWS_DEG:

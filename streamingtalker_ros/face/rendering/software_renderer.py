@@ -12,13 +12,12 @@ import numpy.typing as npt
 from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
 from streamingtalker_ros.face.rendering.scene import (
     AMBIENT,
-    BACKGROUND,
-    BACKGROUND_TOP,
     DEFAULT_MATERIAL,
     DIFFUSE,
     LIGHTS,
     MATERIALS,
     VIEW_ANGLE_DEG,
+    Color,
     Shot,
     material_per_vertex,
     place_camera,
@@ -37,7 +36,7 @@ class SoftwareRenderer:
         width: Pixels.
         height: Pixels.
         view: front, three_quarter or profile.
-        background: RGB, 0..1, of the backdrop at the lower border.
+        background: A colour, 0..1; None for a backdrop that grows darker upwards.
         zoom: 1 shows the whole head; a greater zoom brings the camera nearer.
         center: (3,) metres, the point in the middle of the image; None for the middle of the head.
 
@@ -51,7 +50,7 @@ class SoftwareRenderer:
         width: int = 480,
         height: int = 640,
         view: str = "front",
-        background: tuple[float, float, float] = BACKGROUND,
+        background: Color | None = None,
         zoom: float = 1.0,
         center: npt.ArrayLike | None = None,
     ) -> None:
@@ -79,10 +78,10 @@ class SoftwareRenderer:
         self._camera_axes = np.stack([right, up, -camera.backward]).astype(np.float32)
         half_height = self._supersampling * self._size[1] / 2
         self._focal_length = half_height / np.tan(np.radians(VIEW_ANGLE_DEG / 2))
-        bottom = np.asarray(background, np.float32)
+        bottom, top = np.array(shot.backdrop, np.float32)
         fraction = np.linspace(1, 0, self._size[1] * self._supersampling, dtype=np.float32)[:, None]
         # (rows, 3), upper row first
-        self._backdrop = bottom * (1 - fraction) + bottom * np.array(BACKGROUND_TOP, np.float32) * fraction
+        self._backdrop = bottom * (1 - fraction) + top * fraction
 
     def render(self, weights: npt.ArrayLike, head: npt.ArrayLike | None = None) -> npt.NDArray[np.uint8]:
         """Draw one pose.

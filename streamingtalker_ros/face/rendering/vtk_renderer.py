@@ -18,13 +18,12 @@ from streamingtalker_ros.face.geometry.normals import index_corners, vertex_norm
 from streamingtalker_ros.face.geometry.phong_tessellation import PhongTessellator
 from streamingtalker_ros.face.rendering.scene import (
     AMBIENT,
-    BACKGROUND,
-    BACKGROUND_TOP,
     DEFAULT_MATERIAL,
     DIFFUSE,
     LIGHTS,
     MATERIALS,
     VIEW_ANGLE_DEG,
+    Color,
     Material,
     Shot,
     material_per_vertex,
@@ -45,7 +44,7 @@ class VtkRenderer:
         width: Pixels.
         height: Pixels.
         view: front, three_quarter or profile.
-        background: RGB, 0..1, of the backdrop at the lower border.
+        background: A colour, 0..1; None for a backdrop that grows darker upwards.
         zoom: 1 shows the whole head; a greater zoom brings the camera nearer.
         center: (3,) metres, the point in the middle of the image; None for the middle of the head.
 
@@ -59,7 +58,7 @@ class VtkRenderer:
         width: int = 480,
         height: int = 640,
         view: str = "front",
-        background: tuple[float, float, float] = BACKGROUND,
+        background: Color | None = None,
         zoom: float = 1.0,
         center: npt.ArrayLike | None = None,
     ) -> None:
@@ -96,8 +95,9 @@ class VtkRenderer:
         self._add_lights()
         self._set_camera(shot)
         self._renderer.GradientBackgroundOn()
-        self._renderer.SetBackground(*background)
-        self._renderer.SetBackground2(*(np.asarray(background) * BACKGROUND_TOP))
+        bottom, top = shot.backdrop
+        self._renderer.SetBackground(*bottom)
+        self._renderer.SetBackground2(*top)
         verbosity = vtk.vtkLogger.GetCurrentVerbosityCutoff()
         # VTK would warn that there is no X server, which off-screen rendering does without
         vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_ERROR)
