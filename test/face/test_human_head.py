@@ -22,6 +22,7 @@ from streamingtalker_ros.face.human_head.mouth import Mouth
 from streamingtalker_ros.face.human_head.part import grid_quads, order_grid
 from streamingtalker_ros.face.human_head.person import ANCESTRIES, PRESETS, Person, parse_ancestry
 from streamingtalker_ros.face.human_head.subdivision import Subdivision
+from streamingtalker_ros.face.human_head.teeth import NUM_CROWN_VERTICES
 from streamingtalker_ros.face.named_faces import find_face, open_face
 from streamingtalker_ros.face.rig import Rig
 
@@ -229,7 +230,9 @@ def test_closed_lips_touch_along_their_whole_length(rig: Rig, weight: float) -> 
     weights[:, INDEX["jawOpen"]] = weights[:, INDEX["mouthClose"]] = weight
     points = rig.pose(weights)
     upper, lower = (points[:, rig.landmark(f"inner_lip_{side}")] for side in ("upper", "lower"))
-    assert np.abs(upper - lower)[..., 2].max() < 2e-4
+    for above, below in zip(upper, lower, strict=True):
+        height = np.interp(below[1:-1, 1], above[:, 1], above[:, 2])  # of the upper lip over the lower one
+        assert np.abs(height - below[1:-1, 2]).max() < 2e-4
 
 
 def test_the_lids_stay_outside_of_the_eyeballs(rig: Rig) -> None:
@@ -249,6 +252,18 @@ def test_the_lids_stay_outside_of_the_eyeballs(rig: Rig) -> None:
         points = offset[lids] + np.einsum("ns,svd->nvd", weights, rig.deltas[shapes][:, first + lids])
         in_front = points[..., 0] > 0.004
         assert (radius - np.linalg.norm(points, axis=-1))[in_front].max() < 0.0003
+
+
+def test_triangles_of_teeth_and_bust_face_outwards(rig: Rig) -> None:
+    """A viewer that draws front faces alone shows the front of the teeth, and the bust closed."""
+    for part in ("teeth_upper", "teeth_lower", "plinth"):
+        first, last = rig.parts[part]
+        last = first + NUM_CROWN_VERTICES if part.startswith("teeth") else last
+        a, b, c = rig.vertices[
+            rig.triangles[((rig.triangles >= first) & (rig.triangles < last)).all(axis=1)]
+        ].swapaxes(0, 1)
+        middle = (a + b + c) / 3.0
+        assert np.einsum("nk,nk->", middle - middle.mean(axis=0), np.cross(b - a, c - a)) > 0
 
 
 def test_a_head_has_all_shapes_and_parts_and_survives_the_round_trip(rig: Rig, tmp_path: Path) -> None:

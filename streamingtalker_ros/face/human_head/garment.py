@@ -16,7 +16,7 @@ _NECK_X_MM: Final = -108.0  # axis of the neck on the base mesh
 _COLLAR_MM: Final = ((0.0, -172.0), (45.0, -163.0), (90.0, -146.0), (135.0, -132.0), (180.0, -127.0))
 _THICKNESS_M: Final = 0.003
 _NUM_AROUND: Final = 72
-_COLLAR_PROFILE_MM: Final = ((1.0, 5.5), (3.2, 4.6), (4.0, 2.0), (4.2, -2.5), (3.2, -5.0), (0.5, -5.6))
+_COLLAR_PROFILE_MM: Final = ((0.8, 4.0), (2.2, 3.4), (2.8, 1.5), (2.9, -2.0), (2.2, -4.0), (0.4, -4.6))
 
 
 def _collar_height(base: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -44,27 +44,28 @@ def dress(
 
 
 def plinth(surface: Surface, quads: npt.NDArray[np.int64], color: npt.NDArray[np.float64]) -> Part:
-    """The wall between the front and the back edge of a bust.
+    """The wall from the edge of a bust to the plane between its front and its back.
 
     Args:
         surface: The skin, whose only border is the edge of the bust.
         quads: (Q, 4) its quads.
         color: (3,) of the shirt.
     """
-    sides = np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2), axis=1)
-    edges, count = np.unique(sides, axis=0, return_counts=True)
-    border = np.unique(edges[count == 1])
-    points = surface.vertices[border]
-    angle = np.arctan2(points[:, 1], points[:, 2].max() - points[:, 2])
-    is_front = surface.normals[border, 0] > 0.0
-    samples = np.linspace(angle.min(), angle.max(), _NUM_AROUND)
-    chains = []
-    for chain in (is_front, ~is_front):
-        order = np.flatnonzero(chain)[np.argsort(angle[chain])]
-        chains.append(np.column_stack([np.interp(samples, angle[order], points[order, k]) for k in range(3)]))
-    quads = grid_quads(2, _NUM_AROUND)
+    sides = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
+    number = sides[:, 0] * len(surface.vertices) + sides[:, 1]
+    is_border = ~np.isin(number, sides[:, 1] * len(surface.vertices) + sides[:, 0])
+    following = dict(sides[is_border].tolist())
+    border = [min(following)]
+    while following[border[-1]] != border[0]:
+        border.append(following[border[-1]])
+    edge = surface.vertices[border]
+    middle = edge * (0.0, 1.0, 1.0) + edge.mean(axis=0) * (1.0, 0.0, 0.0)
+    wall = grid_quads(2, len(border), closed=True)
     return Part(
-        "plinth", np.concatenate(chains), triangulate(quads), np.tile(0.9 * color, (2 * _NUM_AROUND, 1))
+        "plinth",
+        np.concatenate([edge, middle]),
+        triangulate(wall),
+        np.tile(0.9 * color, (2 * len(border), 1)),
     )
 
 
@@ -92,4 +93,4 @@ def collar(surface: Surface, color: npt.NDArray[np.float64]) -> Part:
     rows = [points + (out * outward + lift * up) / 1e3 for out, lift in _COLLAR_PROFILE_MM]
     shade = np.array([0.8, 1.0, 1.06, 1.04, 0.95, 0.75]).repeat(_NUM_AROUND)[:, None]
     quads = grid_quads(len(rows), _NUM_AROUND, closed=True)
-    return Part("collar", np.concatenate(rows), triangulate(quads), np.clip(1.12 * color * shade, 0.0, 1.0))
+    return Part("collar", np.concatenate(rows), triangulate(quads), np.clip(1.04 * color * shade, 0.0, 1.0))

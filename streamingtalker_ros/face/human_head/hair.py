@@ -17,6 +17,7 @@ from streamingtalker_ros.face.human_head.person import Person
 from streamingtalker_ros.face.human_head.skin_colors import (
     HEAD_CENTER_X_MM,
     Palette,
+    above_hairline,
     brow_density,
     brow_place,
     scalp,
@@ -29,21 +30,27 @@ from streamingtalker_ros.face.surface_material import SurfaceMaterial
 _UP: Final = np.array([0.0, 0.0, 1.0])
 _RISE: Final = 0.25  # of the direction of hair at its root, along the normal
 _ROOT_DEPTH_M: Final = 0.0004
-_SPACING: Final = 1.4  # exponent that sets points closer near the root
+_SPACING: Final = 1.25  # exponent that sets points closer near the root
+_SIDE_MM: Final = 20.0  # height of hair with the length of the sides
+_CROWN_ABOVE_MM: Final = 80.0  # from there to that with the length of the crown
+_NAPE: Final = -0.35  # how much of the way from the side to the crown the nape lies below the side
+_FINE_EDGE_MM: Final = 24.0  # from the hairline, within which cards are narrower
+_PARTING_MM: Final = 6.0  # half width of the denser hair along a parting
+_PARTING_DENSITY: Final = 4.0  # by which it is denser, as a factor above 1
 _LOWEST_OBSTACLE_MM: Final = -135.0  # hair falls past the shoulders
 _MIN_BROW_DENSITY: Final = 0.12
 _BROW_CARDS: Final = 320  # of both brows
 _BROW_LENGTH_M: Final = 0.0078
 _BROW_WIDTH_M: Final = 0.0034
 _BROW_STRIP: Final = Strip(4, 0.019, 0.0, 0.02, 0.4, 0.5, 0.1)
-_LASH_STRIP: Final = Strip(9, 0.017, 0.0, 0.05, 0.3, 0.25, 0.02)
+_LASH_STRIP: Final = Strip(10, 0.012, 0.0, 0.05, 0.3, 0.25, 0.02)
 _FACE_EDGE: Final = ((-40.0, 2.0, 26.0, 36.0, 52.0, 66.0, 71.0), (80.0, 80.0, 76.0, 62.0, 46.0, 28.0, 0.0))
 """Height in mm, and degrees from the front up to which no hair hangs there."""
-_LASH_REACH: Final = {"upper": 1.0, "lower": 0.6}  # length as a fraction of MakeHuman's card
+_LASH_REACH: Final = {"upper": 1.0, "lower": 0.5}  # length as a fraction of MakeHuman's card
 _HAIR_CUTOFF: Final = 0.35  # below 0.5, since smaller images of the texture hold less alpha
 _HAIR_TEXTURE: Final = (512, 1024)
 _FINE_TEXTURE: Final = (128, 1024)  # of brows and lashes
-_LASH_STRIPS: Final = {"upper": 8, "lower": 3}  # strips of the texture along a lid
+_LASH_STRIPS: Final = {"upper": 8, "lower": 4}  # strips of the texture along a lid
 
 
 class HairStyle(NamedTuple):
@@ -53,7 +60,7 @@ class HairStyle(NamedTuple):
         count: Number of cards.
         points: Points of a card.
         top: Length of a card in metres at the crown.
-        side: Length at the hairline.
+        side: Length above the ears; hair is shorter at the nape.
         width: Width of a card in metres.
         lift: Distance in metres that hair keeps from the scalp; grows towards the tip.
         weight: How strongly gravity bends a lock.
@@ -74,12 +81,13 @@ class HairStyle(NamedTuple):
     disorder: float
 
 
-_STRAIGHT: Final = Strip(46, 0.020, 0.85, 0.02, 0.5, 0.5, 0.03)
-_CURLY: Final = Strip(18, 0.035, 0.45, 0.16, 3.5, 0.1, 0.1)
+_SHORT_STRIP: Final = Strip(46, 0.020, 0.80, 0.02, 0.5, 0.5, 0.20)
+_LONG_STRIP: Final = Strip(46, 0.020, 0.85, 0.02, 0.5, 0.4, 0.01)
+_CURLY_STRIP: Final = Strip(28, 0.035, 0.0, 0.14, 3.0, 0.1, 0.15)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
-    "short": HairStyle(1900, 7, 0.052, 0.020, 0.010, 0.0030, 0.35, None, _STRAIGHT, 0.06),
-    "long": HairStyle(1300, 12, 0.205, 0.170, 0.014, 0.005, 1.0, 12.0, _STRAIGHT, 0.04),
-    "curly": HairStyle(2300, 5, 0.034, 0.016, 0.014, 0.006, 0.0, None, _CURLY, 0.75),
+    "short": HairStyle(3000, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, _SHORT_STRIP, 0.06),
+    "long": HairStyle(1450, 12, 0.285, 0.150, 0.016, 0.005, 1.0, 12.0, _LONG_STRIP, 0.03),
+    "curly": HairStyle(3200, 5, 0.036, 0.020, 0.011, 0.006, 0.0, None, _CURLY_STRIP, 0.75),
 }
 
 
@@ -109,22 +117,25 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
         seed: Seed of the locks.
     """
     random = np.random.default_rng([seed, 6])
-    growth = scalp(surface.base)
-    roots = surface.scatter(np.sqrt(growth), style.count, random)
+    roots = surface.scatter(_density(surface.base, style), style.count, random)
     normal = _unit(surface.evaluate(roots, surface.normals))
     start = surface.evaluate(roots, surface.vertices) - _ROOT_DEPTH_M * normal
     place = surface.evaluate(roots, surface.base)
     comb = _comb(place, style, random)
     comb -= np.einsum("nk,nk->n", comb, normal)[:, None] * normal
     direction = _unit(_unit(comb) + _RISE * normal)
-    crown = np.clip((place[:, 2] - 20.0) / 80.0, 0.0, 1.0)
+    crown = np.clip((place[:, 2] - _SIDE_MM) / _CROWN_ABOVE_MM, _NAPE, 1.0)
     length = (style.side + (style.top - style.side) * crown) * random.uniform(0.8, 1.1, style.count)
+    if style.part is None:
+        length *= _fineness(place, style)
     paths = _grow(surface, start, direction, length, style, random)
     tangent = _unit(np.gradient(paths, axis=1))
     outward = _head_normals(surface, paths)
     across = _unit(np.cross(tangent, outward))
     taper = np.interp(np.linspace(0.0, 1.0, style.points), [0.0, 0.2, 0.7, 1.0], [0.95, 1.0, 0.95, 0.6])
-    width = style.width * taper * random.uniform(0.7, 1.2, (style.count, 1))
+    width = (
+        style.width * _fineness(place, style)[:, None] * taper * random.uniform(0.7, 1.2, (style.count, 1))
+    )
     vertices, triangles, uv = cards(paths, across, width, random.integers(LOCKS, size=style.count))
     image = paint_strips(style.strip, colors.hair, _HAIR_TEXTURE, random)
     material = SurfaceMaterial(
@@ -133,6 +144,26 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
     tint = np.tile(colors.hair, (len(vertices), 1))
     normals = np.repeat(outward.reshape(-1, 3), 2, axis=0)
     return Part("hair", vertices, triangles, tint, uv=uv, material=material, normals=normals)
+
+
+def _fineness(place: npt.NDArray[np.float64], style: HairStyle) -> npt.NDArray[np.float64]:
+    """Width (N,) of the cards at places (N, 3) as a fraction: narrow at the hairline and the parting."""
+    return np.interp(above_hairline(place), [0.0, _FINE_EDGE_MM], [0.3, 1.0]) * (
+        1.0 - 0.5 * _parting(place, style)
+    )
+
+
+def _parting(place: npt.NDArray[np.float64], style: HairStyle) -> npt.NDArray[np.float64]:
+    """(N,) 1 on the parting, falling to 0 beside it; 0 without one."""
+    if style.part is None:
+        return np.zeros(len(place))
+    return np.exp(-np.square((place[:, 1] - style.part) / _PARTING_MM)) * (place[:, 2] > _SIDE_MM)
+
+
+def _density(place: npt.NDArray[np.float64], style: HairStyle) -> npt.NDArray[np.float64]:
+    """Relative number (N,) of cards at places (N, 3): many where they are narrow, and along the parting."""
+    more = 1.0 + _PARTING_DENSITY * _parting(place, style)
+    return np.sqrt(scalp(place)) / _fineness(place, style) * more
 
 
 def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -145,8 +176,9 @@ def _comb(
     """Direction (N, 3) in which each lock is combed."""
     noise = random.normal(0.0, style.disorder, place.shape)
     if style.part is not None:
-        side = np.sign(place[:, 1] - style.part)
-        return _unit(np.column_stack([-0.7 + 0 * side, side, -0.2 + 0 * side])) + noise
+        side = np.tanh((place[:, 1] - style.part) / 2.0)
+        top = smoothstep((place[:, 2] - 45.0) / 45.0)
+        return np.column_stack([-0.35 - 0.25 * top, top * side, -1.0 + 0.8 * top]) + noise
     down = _unit(place - [-125.0, 12.0, 105.0]) * [0.4, 0.5, 1.0] - [0.35, 0.0, 0.25]  # from the crown
     top = smoothstep((place[:, 2] - 48.0) / 30.0)[:, None]
     back = np.array([-0.75, -0.55, 0.25])  # the hair over the forehead is combed back and to a side

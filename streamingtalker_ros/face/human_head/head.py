@@ -57,6 +57,7 @@ _CREASE_STEPS: Final = 12
 _MIN_DELTA_M: Final = 2e-5
 _UPPER_EDGE_M: Final = 0.0026  # of the front teeth, below MakeHuman's upper row
 _LOWER_EDGE_M: Final = 0.0048
+_TONGUE_FIT: Final = 0.93  # of MakeHuman's length and width, between thicker teeth
 _TONGUE: Final = np.array([0.70, 0.34, 0.34])
 
 
@@ -128,9 +129,11 @@ class _HeadBuilder:
         number = np.full(len(base), -1)
         number[used] = np.arange(len(used))
         vertices, base = self._body[used], base[used]
-        excess = 1.0 - 1.0 / np.maximum(beyond[used], 1.0)
-        vertices[:, 1] -= excess * vertices[:, 1]
-        vertices[:, 2] -= excess * np.minimum(base[:, 2] - middle_z, 0.0) / 1e3
+        outside = beyond[used] > 1.0
+        for axis, center in ((1, 0.0), (2, middle_z)):
+            edge = center + (base[outside, axis] - center) / beyond[used][outside]
+            slope, offset = np.polyfit(base[outside, axis], vertices[outside, axis], 1)
+            vertices[outside, axis] = slope * edge + offset
         vertices, base = subdivision.refine(vertices), subdivision.refine(base)
         shapes = {name: subdivision.refine(unit[used]) for name, unit in self._units.items()}
         middle = (int(number[_LIP_MIDDLE[0]]), int(number[_LIP_MIDDLE[1]]), int(number[_LIP_MIDDLE[2]]))
@@ -156,7 +159,7 @@ class _HeadBuilder:
         colors = skin_colors(base, surface.openness, self._palette, self._person)
         position = np.arange(len(mouth.loops)) - float(_VERMILION_LOOP)
         contact = mouth.loops.tolist().index(mouth.contact.tolist()) - _VERMILION_LOOP
-        position = np.interp(position, [-1.0, 0.0, contact + 1.0, contact + 5.0], [-1.0, 0.0, 0.0, 1.0])
+        position = np.interp(position, [-1.8, -0.2, contact + 1.0, contact + 5.0], [-1.0, 0.0, 0.0, 1.0])
         flat = mouth.loops.ravel()
         position = np.repeat(position, mouth.loops.shape[1])
         colors[flat] = lip_colors(colors[flat], position, self._palette)
@@ -201,6 +204,8 @@ class _HeadBuilder:
         used, local = np.unique(quads, return_inverse=True)
         subdivision = Subdivision(local.reshape(quads.shape), len(used))
         vertices = subdivision.refine(self._body[used])
+        root = vertices.min(axis=0) * [1.0, 0.0, 0.0]
+        vertices = root + (vertices - root) * [_TONGUE_FIT, _TONGUE_FIT, 1.0]
         deltas = np.stack([subdivision.refine(self._units[shape][used]) for shape in ARKIT_NAMES])
         colors = np.tile(_TONGUE * (0.6 + 0.4 * self._palette.skin[0]), (len(vertices), 1))
         return Part("tongue", vertices, triangulate(subdivision.quads), colors, deltas)
@@ -211,6 +216,7 @@ class _HeadBuilder:
         lower, lower_deltas = self._group("helper-lower-teeth")
         front = upper[:, 0] > upper[:, 0].max() - 0.006
         edge = float(upper[front, 2].min())
+        lower = lower + np.array([upper[:, 0].max() - lower[:, 0].max(), 0.0, 0.0])  # an even bite
         return [
             teeth(upper, upper_deltas, True, edge - _UPPER_EDGE_M, shade),
             teeth(lower, lower_deltas, False, edge - _LOWER_EDGE_M, shade),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,43 +21,64 @@ MAX_AGE_YEARS: Final = 90.0
 MAX_SEED: Final = 2**32 - 1
 _AGES: Final = (("baby", 1.0), ("child", 11.0), ("young", 25.0), ("old", 90.0))  # years of the targets
 
-_DETAILS: Final = {  # opposite targets, and the standard deviation of the weight between them
-    "nose/nose-hump": ("decr", "incr", 0.25),
-    "nose/nose-width1": ("decr", "incr", 0.25),
-    "nose/nose-width2": ("decr", "incr", 0.25),
-    "nose/nose-width3": ("decr", "incr", 0.20),
-    "nose/nose-scale-vert": ("decr", "incr", 0.20),
-    "nose/nose-scale-depth": ("decr", "incr", 0.25),
-    "nose/nose-base": ("down", "up", 0.25),
-    "nose/nose-point": ("down", "up", 0.25),
-    "nose/nose-volume": ("decr", "incr", 0.20),
-    "mouth/mouth-scale-horiz": ("decr", "incr", 0.20),
-    "mouth/mouth-upperlip-height": ("decr", "incr", 0.25),
-    "mouth/mouth-lowerlip-height": ("decr", "incr", 0.25),
-    "mouth/mouth-cupidsbow": ("decr", "incr", 0.25),
-    "mouth/mouth-trans": ("down", "up", 0.15),
-    "chin/chin-width": ("decr", "incr", 0.25),
-    "chin/chin-height": ("decr", "incr", 0.20),
-    "chin/chin-prominent": ("decr", "incr", 0.20),
-    "chin/chin-bones": ("decr", "incr", 0.25),
-    "forehead/forehead-scale-vert": ("decr", "incr", 0.20),
-    "forehead/forehead-temple": ("decr", "incr", 0.25),
-    "eyebrows/eyebrows-trans": ("down", "up", 0.20),
-    "eyebrows/eyebrows-angle": ("down", "up", 0.20),
-    "head/head-fat": ("decr", "incr", 0.15),
-    "head/head-scale-horiz": ("decr", "incr", 0.15),
-    "head/head-angle": ("in", "out", 0.15),
-    "cheek/*-cheek-bones": ("decr", "incr", 0.30),
-    "cheek/*-cheek-volume": ("decr", "incr", 0.25),
-    "cheek/*-cheek-inner": ("decr", "incr", 0.25),
-    "eyes/*-eye-scale": ("decr", "incr", 0.15),
-    "eyes/*-eye-trans": ("in", "out", 0.15),
-    "eyes/*-eye-corner2": ("down", "up", 0.20),
-    "eyes/*-eye-height2": ("decr", "incr", 0.15),
-    "ears/*-ear-scale": ("decr", "incr", 0.20),
-    "ears/*-ear-wing": ("decr", "incr", 0.20),
+
+class _Detail(NamedTuple):
+    """A feature between two opposite targets.
+
+    Attributes:
+        decrease: End of the name of the target for negative weights.
+        increase: End of the name of the target for positive weights.
+        female: Mean weight of women.
+        male: Mean weight of men.
+        deviation: Standard deviation of the weight.
+    """
+
+    decrease: str
+    increase: str
+    female: float
+    male: float
+    deviation: float
+
+
+_DETAILS: Final = {  # the corners of the mouth of MakeHuman's faces hang: they are raised to neutral ones
+    "nose/nose-hump": _Detail("decr", "incr", 0.00, 0.00, 0.25),
+    "nose/nose-width1": _Detail("decr", "incr", 0.00, 0.00, 0.25),
+    "nose/nose-width2": _Detail("decr", "incr", 0.00, 0.00, 0.25),
+    "nose/nose-width3": _Detail("decr", "incr", 0.00, 0.00, 0.20),
+    "nose/nose-scale-vert": _Detail("decr", "incr", 0.00, 0.00, 0.20),
+    "nose/nose-scale-depth": _Detail("decr", "incr", 0.00, 0.00, 0.25),
+    "nose/nose-base": _Detail("down", "up", 0.00, 0.00, 0.25),
+    "nose/nose-point": _Detail("down", "up", 0.00, 0.00, 0.25),
+    "nose/nose-volume": _Detail("decr", "incr", 0.00, 0.00, 0.20),
+    "mouth/mouth-scale-horiz": _Detail("decr", "incr", 0.00, 0.00, 0.20),
+    "mouth/mouth-upperlip-height": _Detail("decr", "incr", -0.10, 0.00, 0.20),
+    "mouth/mouth-lowerlip-height": _Detail("decr", "incr", -0.10, 0.00, 0.20),
+    "mouth/mouth-cupidsbow": _Detail("decr", "incr", 0.00, 0.00, 0.25),
+    "mouth/mouth-trans": _Detail("down", "up", 0.00, 0.00, 0.15),
+    "chin/chin-width": _Detail("decr", "incr", -0.40, 0.00, 0.25),
+    "chin/chin-height": _Detail("decr", "incr", 0.00, 0.00, 0.20),
+    "chin/chin-prominent": _Detail("decr", "incr", 0.00, 0.00, 0.20),
+    "chin/chin-bones": _Detail("decr", "incr", -0.40, 0.00, 0.25),
+    "forehead/forehead-scale-vert": _Detail("decr", "incr", 0.00, 0.00, 0.20),
+    "forehead/forehead-temple": _Detail("decr", "incr", 0.00, 0.00, 0.25),
+    "eyebrows/eyebrows-trans": _Detail("down", "up", 0.00, 0.00, 0.20),
+    "eyebrows/eyebrows-angle": _Detail("down", "up", 0.00, 0.00, 0.20),
+    "head/head-fat": _Detail("decr", "incr", -0.25, -0.10, 0.15),
+    "head/head-scale-horiz": _Detail("decr", "incr", 0.00, 0.00, 0.15),
+    "head/head-angle": _Detail("in", "out", 0.00, 0.00, 0.15),
+    "cheek/*-cheek-bones": _Detail("decr", "incr", 0.00, 0.00, 0.30),
+    "cheek/*-cheek-volume": _Detail("decr", "incr", 0.00, 0.00, 0.25),
+    "cheek/*-cheek-inner": _Detail("decr", "incr", 0.00, 0.00, 0.25),
+    "eyes/*-eye-scale": _Detail("decr", "incr", 0.15, 0.00, 0.15),
+    "eyes/*-eye-trans": _Detail("in", "out", 0.00, 0.00, 0.15),
+    "eyes/*-eye-corner2": _Detail("down", "up", 0.00, 0.00, 0.20),
+    "eyes/*-eye-height2": _Detail("decr", "incr", 0.00, 0.00, 0.15),
+    "ears/*-ear-scale": _Detail("decr", "incr", 0.00, 0.00, 0.20),
+    "ears/*-ear-wing": _Detail("decr", "incr", 0.00, 0.00, 0.20),
+    "mouth/mouth-angles": _Detail("down", "up", 0.75, 0.75, 0.08),
+    "neck/neck-scale-horiz": _Detail("decr", "incr", -0.40, 0.00, 0.10),
 }
-_MAX_DETAIL: Final = 0.6  # larger weights make caricatures
+_MAX_DETAIL: Final = 0.6  # from the mean; larger weights make caricatures
 
 
 @dataclass(frozen=True)
@@ -119,10 +140,11 @@ class Person:
 
     def _detail_weights(self) -> Iterator[tuple[str, float]]:
         random = np.random.default_rng([self.seed, 1])
-        for name, (negative, positive, deviation) in _DETAILS.items():
-            weight = float(np.clip(random.normal(0.0, deviation), -_MAX_DETAIL, _MAX_DETAIL))
+        for name, detail in _DETAILS.items():
+            weight = float(np.clip(random.normal(0.0, detail.deviation), -_MAX_DETAIL, _MAX_DETAIL))
+            weight += (1.0 - self.gender) * detail.female + self.gender * detail.male
             for side in ("l", "r") if "*" in name else ("",):
-                end = positive if weight > 0.0 else negative
+                end = detail.increase if weight > 0.0 else detail.decrease
                 yield f"{name.replace('*', side)}-{end}", abs(weight)
 
     def shape(self, data: MakeHumanData) -> npt.NDArray[np.float64]:
@@ -137,10 +159,10 @@ PRESETS: Final[Mapping[str, Person]] = MappingProxyType(
     {
         "maya": Person(27, 0.0, {"caucasian": 0.6, "asian": 0.4}, 11, "long"),
         "kofi": Person(34, 1.0, {"african": 1.0}, 5, "curly"),
-        "lin": Person(45, 0.0, {"asian": 1.0}, 21, "short"),
-        "erik": Person(62, 1.0, {"caucasian": 1.0}, 8, "short"),
+        "lin": Person(45, 0.0, {"asian": 1.0}, 4, "short"),
+        "erik": Person(62, 1.0, {"caucasian": 1.0}, 19, "short"),
         "amara": Person(22, 0.0, {"african": 0.8, "caucasian": 0.2}, 3, "curly"),
-        "sam": Person(14, 0.6, {"caucasian": 0.5, "asian": 0.25, "african": 0.25}, 17, "short"),
+        "sam": Person(14, 0.6, {"caucasian": 0.5, "asian": 0.25, "african": 0.25}, 25, "short"),
     }
 )
 """People of different age, gender and ancestry by name."""

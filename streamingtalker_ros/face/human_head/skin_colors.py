@@ -54,9 +54,9 @@ _FLUSHED: Final = (  # (y, z, radius) in mm, strength
     (76.0, -20.0, 16.0, 0.60),
     (28.0, -13.0, 8.0, 0.30),
 )
-_BROW: Final = np.array([[11.0, 15.0], [20.0, 19.0], [30.0, 22.0], [40.0, 23.0], [49.0, 19.0], [54.0, 14.5]])
+_BROW: Final = np.array([[11.5, 18.5], [20.0, 20.5], [30.0, 22.5], [40.0, 23.5], [49.0, 20.5], [55.0, 16.0]])
 """(y, z) of the middle of the left brow."""
-_BROW_HALF_WIDTH_MM: Final = (3.8, 4.2, 3.4, 2.6, 1.7, 0.7)
+_BROW_HALF_WIDTH_MM: Final = (2.6, 3.2, 2.9, 2.3, 1.5, 0.6)
 HEAD_CENTER_X_MM: Final = -75.0
 _BEARD_EDGE: Final = ((0.0, 12.0, 30.0, 48.0, 62.0, 72.0), (-44.0, -45.0, -60.0, -54.0, -30.0, -5.0))
 """y and z, mm, above which no beard grows."""
@@ -68,18 +68,19 @@ _HAIRLINE: Final = np.array(  # degrees from the front, mm
         [42.0, 52.0],
         [54.0, 36.0],
         [63.0, 26.0],
-        [70.0, 2.0],
-        [77.0, -12.0],
-        [83.0, -8.0],
-        [88.0, 24.0],
-        [100.0, 26.0],
-        [110.0, 4.0],
+        [70.0, 4.0],
+        [76.0, -1.0],
+        [80.0, 2.0],
+        [84.0, 14.0],
+        [98.0, 16.0],
+        [109.0, 4.0],
         [122.0, -24.0],
         [140.0, -48.0],
         [160.0, -58.0],
         [180.0, -60.0],
     ]
 )
+_SOFT_HAIRLINE_MM: Final = 9.0
 _AGE_OF_GREY: Final = (38.0, 72.0)  # years of the first and the last
 
 
@@ -119,7 +120,7 @@ def palette(person: Person) -> Palette:
     hair = np.array(_HAIR[origin][random.integers(len(_HAIR[origin]))])
     iris = np.array(_IRIS[origin][random.integers(len(_IRIS[origin]))])
     grey = float(smoothstep((person.age - _AGE_OF_GREY[0]) / (_AGE_OF_GREY[1] - _AGE_OF_GREY[0])))
-    redness = 0.62 - 0.25 * person.gender
+    redness = 0.46 - 0.20 * person.gender
     return Palette(
         skin=skin,
         lip=skin * (1.0 - redness) + _LIP * (0.35 + 0.65 * skin[0]) * redness,
@@ -130,16 +131,25 @@ def palette(person: Person) -> Palette:
     )
 
 
-def scalp(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(V,) 1 where hair grows on the head, 0 elsewhere, with a soft hairline.
+def above_hairline(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(V,) height above the hairline, mm; negative where no hair grows.
 
     Args:
         base: (V, 3) places.
     """
     degrees = np.degrees(np.abs(np.arctan2(base[:, 1], base[:, 0] - HEAD_CENTER_X_MM)))
     height = base[:, 2] - np.interp(degrees, _HAIRLINE[:, 0], _HAIRLINE[:, 1])
-    on_ear = (np.abs(base[:, 1]) > 79.0) & (base[:, 2] < 28.0)
-    return np.where(on_ear, 0.0, smoothstep(height / 9.0))
+    on_ear = (np.abs(base[:, 1]) > 75.0) & (base[:, 2] < 14.0)
+    return np.where(on_ear, -1.0, height)
+
+
+def scalp(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(V,) 1 where hair grows on the head, 0 elsewhere, with a soft hairline.
+
+    Args:
+        base: (V, 3) places.
+    """
+    return np.asarray(smoothstep(above_hairline(base) / _SOFT_HAIRLINE_MM))
 
 
 def brow_place(base: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

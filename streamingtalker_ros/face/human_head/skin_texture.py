@@ -192,7 +192,7 @@ class _Painter:
         color = color * (1.0 - bare[:, None] * self._lids())
         color = color * (1.0 - bare[:, None] * self._freckles())
         creases = self._lip_creases()
-        color = (color * (1.0 - 0.12 * np.clip(creases, 0.0, 1.5) * self._lip)[:, None]).astype(np.float32)
+        color = (color * (1.0 - 0.08 * np.clip(creases, 0.0, 1.5) * self._lip)[:, None]).astype(np.float32)
         beard_amount = 0.5 * smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 16.0) / 8.0)
         dots = np.clip(stubble - 0.6, 0.0, 1.2) * beard(base) * beard_amount * bare * (1.0 - self._lip)
         color = _mix(color, 0.7 * self._palette.brow, np.clip(dots, 0.0, 0.7))
@@ -253,7 +253,7 @@ class _Painter:
         fan = np.cos(2.0 * np.pi * np.arctan2(base[:, 2], np.maximum(side + 12.0, 1.0)) * 3.2)
         wrinkles = wrinkles - 1.2 * aged * feet * np.clip(fan - 0.4, 0.0, 1.0)
         skin = front * (1.0 - self._lip) * (fine + wrinkles)
-        return skin - 0.35 * self._lip * self._lip_creases() + 0.9 * self._garment * self._knit()
+        return skin - 0.22 * self._lip * self._lip_creases() + 0.9 * self._garment * self._knit()
 
     def _knit(self) -> npt.NDArray[np.floating]:
         """Height (P,) of the knit of the shirt, -1..1."""

@@ -24,7 +24,7 @@ class Strip(NamedTuple):
         wave: Amplitude of waves, as a fraction of the width.
         waves: Waves along the strip.
         gather: How far the tips draw together, 0..1.
-        ragged: Where along the strip the last strand begins, 0..1.
+        ragged: Where along the strip the last strand begins and the dense middle is whole, 0..1.
     """
 
     strands: int
@@ -65,7 +65,10 @@ def _paint_strip(
     base = random.uniform(0.85, 1.12)
     inner = np.abs(across - 0.5 - 0.06 * np.sin(5.0 * along + random.uniform(0.0, 6.0)))
     edge = strip.body / 2.0 * (1.0 - 0.75 * along**2)
-    alpha = np.clip((edge - inner) * columns / 3.0, 0.0, 1.0) * np.clip((0.72 - along) * 6.0, 0.0, 1.0)
+    first = strip.ragged * random.random(columns)
+    last = random.uniform(0.70, 0.95, columns)
+    alpha = np.clip((edge - inner) * columns / 3.0, 0.0, 1.0)
+    alpha *= np.clip((along - first) * 40.0, 0.0, 1.0) * np.clip((last - along) * 12.0, 0.0, 1.0)
     shade = np.full((rows, columns), 0.62 * base)
     for _ in range(strip.strands):
         start, end = random.uniform(0.0, strip.ragged), random.uniform(0.72, 1.0)

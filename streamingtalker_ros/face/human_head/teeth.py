@@ -27,6 +27,9 @@ _LEVELS: Final = (  # height from the gum to the edge, and width and depth there
     (0.94, 0.97, 0.42),
     (1.0, 0.86, 0.26),
 )
+NUM_CROWN_VERTICES: Final = 2 * len(_UPPER) * (len(_LEVELS) + 1) * _NUM_AROUND
+"""The vertices of the teeth, which come before those of the gum in each row."""
+
 _IVORY: Final = np.array([0.93, 0.90, 0.84])
 _NECK: Final = np.array([0.86, 0.77, 0.64])  # of the teeth, at the gum
 _GUM: Final = np.array([0.66, 0.33, 0.32])
@@ -80,7 +83,7 @@ def teeth(
                 + [0.0, 0.0, edge_height - arch.height]
                 + (crown[:, 2:] * up + curve) * [0.0, 0.0, 1e-3]
             )
-            quads.append((tooth_quads if is_upper else tooth_quads[:, ::-1]) + count)
+            quads.append((tooth_quads[:, ::-1] if is_upper else tooth_quads) + count)
             colors.append(color * shade * (1.0 - _BACK_SHADE * position))
             count += len(crown)
             position += fit * width
