@@ -122,6 +122,7 @@ export class FaceView {
       this.shownFace = null;
     }
     previous?.dispose();
+    avatar.setDetail(this.detail.settings);
     this.faces.avatar = avatar;
     this.show('avatar');
   }
@@ -202,6 +203,7 @@ export class FaceView {
     if (this.background === 'transparent') scene.background = null;
     else if (this.background !== null) scene.background = new Color(this.background);
     this.faces.default?.setDetail(settings);
+    this.faces.avatar?.setDetail(settings);
     this.faces.template?.setDetail({ ...settings, tessellated: false });
   }
 }

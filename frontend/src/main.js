@@ -181,6 +181,7 @@ class Page {
     };
     button('avatar').onclick = () => input('pick-face').click();
     select('detail').value = view.detail.choice;
+    element('software-note').hidden = !view.detail.isSoftware;
     select('detail').onchange = () => view.detail.choose(select('detail').value);
   }
 

@@ -345,6 +345,29 @@ def test_an_avatar_is_opened_in_the_browser_and_unusable_files_are_rejected(
     page.run("app.view.show('default')")
 
 
+def test_a_simplified_avatar_moves_as_its_morph_targets_do(page: Page, tmp_path: Path) -> None:
+    """On a software renderer they are added on the CPU."""
+    page.choose_file("#pick-face", write_small_face(tmp_path / "plain.glb", SHAPES))
+    page.wait("app.view.shownFace === 'avatar' && app.view.faces.avatar.name === 'plain.glb'")
+    error, is_restored = page.run("""(() => {
+        const { faces: { avatar }, index, detail } = app.view, weights = new Float32Array(52);
+        weights[index.jawOpen] = 0.75;
+        avatar.pose(weights, [0, 0, 0, 1], index);
+        const errors = avatar.simplified.flatMap(({ mesh, detailed: { geometry } }) => {
+          const { array } = mesh.geometry.attributes.position, rest = geometry.attributes.position.array;
+          const morphs = geometry.morphAttributes.position.map((morph) => morph.array);
+          return Array.from(array, (value, i) => Math.abs(value - rest[i] - morphs.reduce(
+            (sum, morph, k) => sum + mesh.morphTargetInfluences[k] * morph[i], 0)));
+        });
+        detail.choose('medium');
+        const isRestored = avatar.simplified.every(
+          ({ mesh, detailed }) => mesh.geometry === detailed.geometry);
+        detail.choose('low');
+        return [errors.reduce((a, b) => Math.max(a, b)), isRestored]; })()""")
+    assert error < 1e-6 and is_restored
+    page.run("app.view.show('default')")
+
+
 def test_the_head_of_a_figure_without_bones_turns_without_its_body(page: Page, tmp_path: Path) -> None:
     def add_body(document: dict[str, Any], binary: bytearray) -> None:
         corners = [[x, y, 0.0] for y in (-1.6, -0.2) for x in (-0.2, 0.2)]

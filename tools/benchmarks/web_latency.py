@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latency of `streamingtalker web` from the microphone to the screen, in a headless Chromium.
 
-    python tools/benchmarks/web_latency.py [--seconds 30]
+    python tools/benchmarks/web_latency.py [--seconds 30] [--face maya]
 
 The browser's fake microphone plays the demo's voice, the server runs beside it, the canvas has 480 x 360
 pixels without shadows and is drawn by a software renderer (SwiftShader). The latency of a frame runs from the
@@ -52,22 +52,27 @@ def main() -> int:
         "--seconds", type=float, default=30.0, help=f"to measure, after a warm-up of {WARM_UP_S:g} s"
     )
     parser.add_argument("--detail", default="low", help="level of detail: lowest, low, medium or high")
+    parser.add_argument("--face", help="as of `streamingtalker web`; the default head if left out")
     args = parser.parse_args()
     try:
-        return report(*measure(args.seconds, args.detail))
+        return report(*measure(args.seconds, args.detail, args.face))
     except TalkerError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def measure(seconds: float, detail: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def measure(seconds: float, detail: str, face: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The page's log (see `MetricsLog` of frontend/src/metrics.js) and its state."""
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "voice.wav"
         pcm, rate = soundfile.read(SAMPLE_AUDIO, dtype="float32")
         soundfile.write(wav, np.concatenate([pcm, np.zeros(rate // 2, np.float32)]), rate, subtype="PCM_16")
-        with server_process() as (address, _), Chromium(microphone=wav, size=WINDOW) as browser:
+        with (
+            server_process(*(["--face", face] if face else [])) as (address, _),
+            Chromium(microphone=wav, size=WINDOW) as browser,
+        ):
             page = browser.open(f"{address}?detail={detail}", WINDOW)
+            page.wait(f"app.view.shownFace === '{'avatar' if face else 'default'}'", 60)
             page.wait("app.serverInfo && app.timeline && app.timeline.newest", 60)
             page.click("#speak")
             page.wait("app.source === 'microphone' && app.view.metrics.latency.length > 5", 60)

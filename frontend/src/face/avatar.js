@@ -6,6 +6,7 @@ import { makeBone, rotateBone, toBoneName, vrmBones } from './bones.js';
 import { checkGlb } from './glb_document.js';
 import { TargetDrivers } from './gltf_targets.js';
 import { parseGlb } from './mesh_loader.js';
+import { SimplifiedMesh } from './simplified_mesh.js';
 
 const MAX_VERTICES = 400000;
 const MAX_TARGETS_TOTAL = 6000;
@@ -47,6 +48,25 @@ export class Avatar {
     this.missing = missing;
     /** @type {Vector3 | null} */
     this.pivot = null; // about which the whole avatar turns, if it has no head bone
+    object.updateMatrixWorld(true);
+    this.movingBox = this.#findMovingBox();
+    /** @type {SimplifiedMesh[] | null} */
+    this.simplified = null; // made for the first software renderer
+  }
+
+  /** @param {{plain: boolean}} detail plain: whether materials and meshes suit a software renderer */
+  setDetail({ plain }) {
+    if (plain) this.simplified ??= this.#meshes().map((mesh) => new SimplifiedMesh(mesh));
+    for (const mesh of this.simplified ?? []) mesh.show(plain);
+  }
+
+  #meshes() {
+    /** @type {Mesh[]} */
+    const meshes = [];
+    this.object.traverse((node) => {
+      if (node instanceof Mesh) meshes.push(node);
+    });
+    return meshes;
   }
 
   /**
@@ -124,6 +144,7 @@ export class Avatar {
       for (const [shape, factor] of factors) sum += factor * weights[shape];
       if (mesh.morphTargetInfluences) mesh.morphTargetInfluences[influence] = sum;
     }
+    for (const mesh of this.simplified ?? []) mesh.update();
     const rotation = this.#rotation.set(head[1], head[2], head[0], head[3]);
     if (this.bones.head) {
       rotateBone(this.bones.head, rotation);
@@ -142,7 +163,7 @@ export class Avatar {
    * @returns {Bounds}
    */
   bounds() {
-    const box = this.#movingBox();
+    const box = this.movingBox;
     const size = box.getSize(new Vector3());
     const center = box.getCenter(new Vector3());
     center.y += 0.06 * size.y;
@@ -151,7 +172,7 @@ export class Avatar {
   }
 
   /** Bounding box of the vertices that the shapes move; of the whole avatar, if none does. */
-  #movingBox() {
+  #findMovingBox() {
     const box = new Box3();
     const point = new Vector3();
     const moved = new Vector3();
@@ -178,7 +199,7 @@ export class Avatar {
 
   /** Let the meshes of a whole figure's head turn without its body, if no bone does it; see whole_figure.py. */
   #detachHead() {
-    const box = this.#movingBox();
+    const box = this.movingBox.clone();
     const all = new Box3().setFromObject(this.object);
     for (const mesh of new Set(this.targets.map((target) => target.mesh))) {
       const whole = new Box3().setFromObject(mesh);
@@ -191,25 +212,25 @@ export class Avatar {
     head.position.set(center.x, box.min.y + 0.2 * height, center.z);
     this.object.add(head);
     this.object.updateMatrixWorld(true);
-    /** @type {Mesh[]} */
-    const meshes = [];
-    this.object.traverse((node) => {
-      if (node instanceof Mesh && new Box3().setFromObject(node).min.y >= box.min.y - 0.3 * height) meshes.push(node);
-    });
-    for (const mesh of meshes) head.attach(mesh);
+    for (const mesh of this.#meshes()) {
+      if (new Box3().setFromObject(mesh).min.y >= box.min.y - 0.3 * height) head.attach(mesh);
+    }
     this.bones.head = makeBone(head);
   }
 
   /** Release the GPU's memory. */
   dispose() {
-    this.object.traverse((node) => {
-      if (!(node instanceof Mesh)) return;
-      node.geometry.dispose();
-      for (const material of [node.material].flat()) {
-        for (const value of Object.values(material)) if (value instanceof Texture) value.dispose();
-        material.dispose();
+    for (const mesh of this.simplified ?? []) {
+      mesh.show(false);
+      mesh.dispose();
+    }
+    for (const { geometry, material } of this.#meshes()) {
+      geometry.dispose();
+      for (const each of [material].flat()) {
+        for (const value of Object.values(each)) if (value instanceof Texture) value.dispose();
+        each.dispose();
       }
-    });
+    }
   }
 
   /**

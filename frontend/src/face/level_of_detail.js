@@ -28,8 +28,9 @@ export class LevelOfDetail {
    */
   constructor(choice, onChange) {
     this.onChange = onChange;
-    // a software renderer takes processor time from the model and the audio: draw every second animation frame
-    this.drawEvery = isSoftwareRenderer() ? 2 : 1;
+    this.isSoftware = isSoftwareRenderer();
+    // it takes processor time from the model and the audio: draw every second animation frame
+    this.drawEvery = this.isSoftware ? 2 : 1;
     this.slowMs = 0;
     this.choice = choice in LEVELS ? choice : 'auto';
     this.level = this.#initialLevel();
@@ -63,7 +64,7 @@ export class LevelOfDetail {
 
   #initialLevel() {
     if (this.choice !== 'auto') return this.choice;
-    if (this.drawEvery > 1) return 'low';
+    if (this.isSoftware) return 'low';
     return matchMedia('(max-width: 820px)').matches ? 'medium' : 'high'; // phones begin lower
   }
 }

@@ -6,49 +6,13 @@ import {
   MeshPhongMaterial,
   MeshPhysicalMaterial,
   MeshStandardMaterial,
-  ShaderMaterial,
-  UniformsLib,
-  UniformsUtils,
 } from 'three';
+import { makeVertexLitMaterial } from './vertex_lit_material.js';
 
 /** @typedef {'skin' | 'mouth' | 'eye' | 'glint' | 'teeth' | 'tongue' | 'brow' | 'shell' | 'collar'} MaterialName */
 
 /** @type {readonly MaterialName[]} */
 const MATERIAL_NAMES = ['skin', 'mouth', 'eye', 'glint', 'teeth', 'tongue', 'brow', 'shell', 'collar'];
-
-// how far light passes the terminator, as a cosine
-const WRAP = 0.12;
-
-/**
- * Diffuse light, computed per vertex up to the colour of the screen: a software renderer fills the pixels between
- * them several times as fast.
- */
-function makeVertexLitMaterial() {
-  return new ShaderMaterial({
-    vertexColors: true,
-    lights: true,
-    toneMapped: false, // tone mapping is part of the vertex shader
-    uniforms: UniformsUtils.merge([UniformsLib.lights, { toneMappingExposure: { value: 1 } }]), // set by the renderer
-    vertexShader: `#include <common>
-#include <lights_pars_begin>
-#include <tonemapping_pars_fragment>
-#include <colorspace_pars_fragment>
-varying vec3 shade;
-void main() {
-	vec3 at = normalize( normalMatrix * normal );
-	vec3 light = ambientLightColor;
-	for ( int i = 0; i < NUM_HEMI_LIGHTS; i ++ ) light += getHemisphereLightIrradiance( hemisphereLights[ i ], at );
-	for ( int i = 0; i < NUM_DIR_LIGHTS; i ++ ) {
-		float cosine = dot( at, directionalLights[ i ].direction );
-		light += saturate( ( cosine + ${WRAP} ) / ${1 + WRAP} ) * directionalLights[ i ].color;
-	}
-	shade = sRGBTransferOETF( vec4( ACESFilmicToneMapping( RECIPROCAL_PI * light * color.rgb ), 1.0 ) ).rgb;
-	gl_Position = projectionMatrix * ( modelViewMatrix * vec4( position, 1.0 ) );
-}`,
-    fragmentShader: `varying vec3 shade;
-void main() { gl_FragColor = vec4( shade, 1.0 ); }`,
-  });
-}
 
 /**
  * Materials by name.
@@ -58,7 +22,7 @@ void main() { gl_FragColor = vec4( shade, 1.0 ); }`,
 export function makeMaterials(plain) {
   const common = { vertexColors: true };
   if (plain) {
-    const matt = makeVertexLitMaterial();
+    const matt = makeVertexLitMaterial(common);
     const wet = new MeshPhongMaterial({ ...common, specular: 0x888888, shininess: 60 });
     const glint = new MeshLambertMaterial({ color: 0xffffff, emissive: 0xffffff });
     return {

@@ -83,7 +83,7 @@ function toFaceMeshData({ geometry, userData }) {
  * @param {BufferAttribute | InterleavedBufferAttribute} attribute
  * @param {number} width components to take of each item
  */
-function toFloats(attribute, width) {
+export function toFloats(attribute, width) {
   if (attribute instanceof BufferAttribute && attribute.array instanceof Float32Array && attribute.itemSize === width) {
     return attribute.array.slice();
   }
@@ -98,7 +98,7 @@ function toFloats(attribute, width) {
  * @param {BufferAttribute | InterleavedBufferAttribute} attribute displacements of all vertices
  * @returns {MorphTarget}
  */
-function toMorphTarget(attribute) {
+export function toMorphTarget(attribute) {
   const all = toFloats(attribute, 3);
   /** @type {number[]} */
   const indices = [];

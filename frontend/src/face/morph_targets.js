@@ -45,17 +45,7 @@ export class MorphTargets {
   pose(weights, head) {
     const { points, mesh } = this;
     points.set(mesh.vertices);
-    mesh.targets.forEach(({ indices, deltas }, shape) => {
-      const weight = weights[shape];
-      if (Math.abs(weight) < MIN_WEIGHT) return;
-      for (let j = 0; j < indices.length; j++) {
-        const i = 3 * indices[j];
-        const d = 3 * j;
-        points[i] += weight * deltas[d];
-        points[i + 1] += weight * deltas[d + 1];
-        points[i + 2] += weight * deltas[d + 2];
-      }
-    });
+    mesh.targets.forEach((target, shape) => addTarget(points, target, weights[shape]));
     if (head) this.#rotate(head);
     this.#updateOutput();
   }
@@ -165,6 +155,23 @@ export class MorphTargets {
       outputNormals[at + 1] = ny / length;
       outputNormals[at + 2] = nz / length;
     }
+  }
+}
+
+/**
+ * Add the displacements of a morph target.
+ * @param {import('three').TypedArray} points (3V,) changed
+ * @param {import('./mesh_loader.js').MorphTarget} target
+ * @param {number} weight
+ */
+export function addTarget(points, { indices, deltas }, weight) {
+  if (Math.abs(weight) < MIN_WEIGHT) return;
+  for (let j = 0; j < indices.length; j++) {
+    const i = 3 * indices[j];
+    const d = 3 * j;
+    points[i] += weight * deltas[d];
+    points[i + 1] += weight * deltas[d + 1];
+    points[i + 2] += weight * deltas[d + 2];
   }
 }
 
