@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
@@ -48,6 +49,7 @@ _NUM_MIXTURES: Final = 2000
 _LIPS_M: Final = 0.009  # from the line of contact, within which skin belongs to the lips
 _NEAR_M: Final = 0.004  # from a vertex, within which a point can be inside: half the thickness of a lip
 _BLOCK: Final = 100  # poses
+_STEP: Final = 5  # of the frames, and of the vertices of teeth and tongue, one is measured
 _AGES: Final = (8.0, 85.0)
 
 
@@ -59,7 +61,7 @@ def random_weights(count: int, random: np.random.Generator) -> npt.NDArray[np.fl
 def speech_frames(recordings: list[Path]) -> npt.NDArray[np.float32]:
     """Weights (T, 52) of the frames that the default model makes of recordings."""
     audio = [to_16k(*read_audio(path)) for path in recordings]
-    return np.concatenate([motion[0] for motion in synthesize_batch(Talker.load(), audio)])
+    return np.concatenate([motion[0][::_STEP] for motion in synthesize_batch(Talker.load(), audio)])
 
 
 def mix_frames(
@@ -109,12 +111,13 @@ class Surface:
         """
         depths = np.zeros(points.shape[:2], np.float32)
         for k, (vertices, others) in enumerate(zip(surface, points, strict=True)):
-            normals = vertex_normals(vertices, self._triangles, self._corners)
-            nearest = (np.square(vertices).sum(axis=1) - 2.0 * others @ vertices.T).argmin(axis=1)
-            offset = others - vertices[nearest]
-            below = -np.einsum("mk,mk->m", offset, normals[nearest])
-            is_near = self._is_chosen[nearest] & (np.linalg.norm(offset, axis=1) < _NEAR_M)
-            depths[k] = np.where(is_near, below.clip(0.0), 0.0)
+            distance, nearest = cKDTree(vertices).query(others, distance_upper_bound=_NEAR_M)
+            near = np.flatnonzero(np.isfinite(distance))
+            near = near[self._is_chosen[nearest[near]]]
+            if len(near):
+                normals = vertex_normals(vertices, self._triangles, self._corners)[nearest[near]]
+                below = np.einsum("mk,mk->m", vertices[nearest[near]] - others[near], normals)
+                depths[k, near] = below.clip(0.0)
         return depths
 
 
@@ -128,7 +131,7 @@ def mouth_depths(rig: Rig, weights: npt.NDArray[np.float32]) -> dict[str, float]
     crowns = np.concatenate([row.ids for row in rows])
     tongue = np.arange(*rig.parts["tongue"])
     crowns, tongue = (
-        ids[rig.vertices[ids, 0] > rig.vertices[ids, 0].max() - 0.02] for ids in (crowns, tongue)
+        ids[rig.vertices[ids, 0] > rig.vertices[ids, 0].max() - 0.02][::_STEP] for ids in (crowns, tongue)
     )
     worst: dict[str, float] = dict.fromkeys(("teeth in lips", "tongue in lips", "tongue in teeth"), 0.0)
     ids = [lips.ids, *(row.ids for row in rows), crowns, tongue]

@@ -83,7 +83,7 @@ class HairStyle(NamedTuple):
 
 _SHORT_STRIP: Final = Strip(46, 0.020, 0.80, 0.02, 0.5, 0.5, 0.20)
 _LONG_STRIP: Final = Strip(46, 0.020, 0.85, 0.02, 0.5, 0.4, 0.01)
-_CURLY_STRIP: Final = Strip(28, 0.035, 0.0, 0.14, 3.0, 0.1, 0.15)
+_CURLY_STRIP: Final = Strip(17, 0.032, 0.0, 0.10, 6.0, 0.0, 0.30)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
     "short": HairStyle(3000, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, _SHORT_STRIP, 0.06),
     "long": HairStyle(1450, 12, 0.285, 0.150, 0.016, 0.005, 1.0, 12.0, _LONG_STRIP, 0.03),
@@ -176,7 +176,7 @@ def _comb(
     """Direction (N, 3) in which each lock is combed."""
     noise = random.normal(0.0, style.disorder, place.shape)
     if style.part is not None:
-        side = np.tanh((place[:, 1] - style.part) / 2.0)
+        side = np.where(place[:, 1] < style.part, -1.0, 1.0)
         top = smoothstep((place[:, 2] - 45.0) / 45.0)
         return np.column_stack([-0.35 - 0.25 * top, top * side, -1.0 + 0.8 * top]) + noise
     down = _unit(place - [-125.0, 12.0, 105.0]) * [0.4, 0.5, 1.0] - [0.35, 0.0, 0.25]  # from the crown

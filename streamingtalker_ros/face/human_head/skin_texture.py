@@ -267,7 +267,7 @@ class _Painter:
         oily = np.exp(-np.square(base[:, 1] / 16.0) - np.square((base[:, 2] + 20.0) / 34.0))
         oily = np.maximum(oily, np.exp(-np.square(base[:, 1] / 34.0) - np.square((base[:, 2] - 42.0) / 16.0)))
         result = 0.56 - 0.09 * oily + 0.02 * self._noise(30.0)
-        result = result + (0.40 - result) * self._lip
+        result = result + (0.47 - result) * self._lip
         result = result + (0.80 - result) * scalp(base)
         result = result + (0.32 - result) * self._inside
         return result + (0.95 - result) * self._garment
