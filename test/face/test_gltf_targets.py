@@ -14,8 +14,10 @@ import pytest
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.default_head.stored import default_rig
+from streamingtalker_ros.face.formats.gltf import read_gltf
 from streamingtalker_ros.face.formats.importers import load_face
 from streamingtalker_ros.face.rig import Rig
+from streamingtalker_ros.face.rotation import y_up_to_ros
 from support.face_files import edit_glb, mouth_patch, write_test_glb
 
 COMPRESSED = Path(__file__).absolute().parents[1] / "data" / "meshopt_face.glb"
@@ -142,6 +144,12 @@ def test_a_meshopt_compressed_face_is_the_face() -> None:
     for name in ("jawOpen", "mouthClose", "eyeBlinkLeft"):
         count = skin.stop - skin.start
         assert np.abs(moved(rig, name)[:count] - head.deltas[INDEX[name], skin]).max() < 1e-5
+    radius = 0.019  # of the eye, whose first vertex is its pole
+    outward = (vertices[skin.stop :] - vertices[skin.stop]) / radius + [1, 0, 0]
+    normals = read_gltf(COMPRESSED).normals
+    assert normals is not None
+    normals = y_up_to_ros(normals[skin.stop :])
+    assert np.abs(normals - outward).max() < 0.02  # of 8 bits
     expected = []
     offset = 0
     for part in (skin, eye):

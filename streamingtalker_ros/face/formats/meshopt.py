@@ -46,6 +46,8 @@ def decode_view(extension: dict[str, Any], data: bytes) -> tuple[bytes, int]:
         decoded = _decode_attributes(data, count, stride)
         if kind == "EXPONENTIAL":
             decoded = _decode_exponents(decoded)
+        elif kind == "OCTAHEDRAL":
+            decoded = _decode_octahedron(decoded, stride)
         elif kind != "NONE":
             raise ValueError(f"filter {str(kind)[:20]}")
         return decoded.tobytes(), stride
@@ -112,6 +114,19 @@ def _decode_exponents(encoded: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]
     """Floats of a mantissa of 24 bits and an exponent of 8."""
     words = encoded.view("<i4")
     return np.ldexp((words << 8 >> 8).astype(np.float32), words >> 24)
+
+
+def _decode_octahedron(encoded: npt.NDArray[np.uint8], stride: int) -> npt.NDArray[np.signedinteger[Any]]:
+    """Unit vectors as normalized integers, from x and y on an octahedron and its size; a fourth is kept."""
+    values = encoded.view({4: "i1", 8: "<i2"}[stride])
+    x, y, size = values[:, :3].T.astype(np.float64)
+    z = size - np.abs(x) - np.abs(y)
+    fold = np.maximum(-z, 0.0)
+    vectors = np.stack([x - np.copysign(fold, x), y - np.copysign(fold, y), z], axis=1)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
+    decoded = values.copy()
+    decoded[:, :3] = np.rint(vectors * (np.iinfo(values.dtype).max / lengths))
+    return decoded
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
