@@ -580,7 +580,11 @@ def render(
 
 
 def draw_contact_sheet(
-    clip: BlendshapeClip, audio: AudioSource, shot: Shot = _SHEET_SHOT, title: str = ""
+    clip: BlendshapeClip,
+    audio: AudioSource,
+    shot: Shot = _SHEET_SHOT,
+    title: str = "",
+    num_images: int = SHEET_IMAGES,
 ) -> Image:
     """Draw a contact sheet of a clip and its audio.
 
@@ -589,6 +593,7 @@ def draw_contact_sheet(
         audio: Its audio, from time 0 on.
         shot: Size, framing and background of an image.
         title: One line.
+        num_images: Images of the sheet.
 
     Returns:
         The image.
@@ -600,7 +605,7 @@ def draw_contact_sheet(
 
     require("PIL.Image", "the contact sheet")
     opening = clip.rig.lip_gap(clip.weights)
-    indices = select_key_frames(opening, SHEET_IMAGES)
+    indices = select_key_frames(opening, num_images)
     images = list(render(clip, indices, shot, "contact sheet"))
     times = [float(clip.times[index]) for index in indices]
     pcm, rate = _outline(audio)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`streamingtalker pictures`: the documentation's pictures of a face, each a PNG of labelled tiles.
+"""`streamingtalker pictures`: pictures of a face, each of labelled tiles.
 
-Writes face.png (three views), expressions.png (front and three-quarter view), visemes.png (front and profile)
-and shapes.png (all 52 ARKit shapes at weight 1).
+Writes face (three views), expressions (front and three-quarter view), visemes (front and profile) and shapes
+(all 52 ARKit shapes at weight 1), as PNG or WebP.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ SHAPES: dict[str, Case] = {
 }
 _TEXT_COLOR, _PAGE_COLOR = (52, 58, 66), (250, 250, 250)
 _FONT_SIZE, _GAP, _CAPTION_HEIGHT = 12, 6, 22  # pixels
+_WEBP_QUALITY = 82
 _PURPOSE = "drawing pictures of a face"
 
 
@@ -85,7 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     Args:
         parser: Parser of the command; it is extended in place.
     """
-    parser.add_argument("--out", default="docs/pictures", help="folder to write the PNG files into")
+    parser.add_argument("--out", default="docs/pictures", help="folder to write the pictures into")
+    parser.add_argument("--format", default="png", choices=("png", "webp"), help="of the pictures")
     parser.add_argument(
         "--face",
         default=None,
@@ -118,14 +120,25 @@ def run(args: argparse.Namespace) -> int:
         )
     require("PIL.Image", _PURPOSE)
     out.mkdir(parents=True, exist_ok=True)
-    for page in _pages(rig):
-        path = out / f"{page.name}.png"
-        picture = _draw_page(rig, page)
-        with atomic_output(path) as partial:
-            picture.save(partial, optimize=True)
-        kilobytes = path.stat().st_size // 1024
-        print_line(f"{path}  {picture.width} x {picture.height}, {kilobytes} kB", error=True)
+    for page in pages(rig):
+        save_picture(out / f"{page.name}.{args.format}", draw_page(rig, page))
     return 0
+
+
+def save_picture(path: Path, picture: Image) -> None:
+    """Write a picture; prints its name and size.
+
+    Args:
+        path: File to write, .png or .webp.
+        picture: The picture.
+
+    Raises:
+        TalkerError: If the file cannot be written.
+    """
+    with atomic_output(path) as partial:
+        picture.save(partial, path.suffix[1:], optimize=True, quality=_WEBP_QUALITY)
+    kilobytes = path.stat().st_size // 1024
+    print_line(f"{path}  {picture.width} x {picture.height}, {kilobytes} kB", error=True)
 
 
 def case_weights(case: Case) -> npt.NDArray[np.float32]:
@@ -137,7 +150,15 @@ def case_weights(case: Case) -> npt.NDArray[np.float32]:
     return weights
 
 
-def _pages(rig: Rig) -> list[Page]:
+def pages(rig: Rig) -> list[Page]:
+    """The pictures of a face with ARKit shapes.
+
+    Args:
+        rig: The face, which decides where the middle of each picture is.
+
+    Returns:
+        face, expressions, visemes and shapes.
+    """
     low, high = rig.head_bounds()
     size = high - low
     face = np.append((low + high)[:2] / 2 + (0.1 * size[0], 0.0), low[2] + 0.56 * size[2])
@@ -158,8 +179,19 @@ def _pages(rig: Rig) -> list[Page]:
     ]
 
 
-def _draw_page(rig: Rig, page: Page) -> Image:
-    """Draw the tiles of a page in rows, each with its label below."""
+def draw_page(rig: Rig, page: Page) -> Image:
+    """Draw the tiles of a page in rows, each with its label below.
+
+    Args:
+        rig: The face.
+        page: The page.
+
+    Returns:
+        The picture.
+
+    Raises:
+        TalkerError: If Pillow or VTK is not installed.
+    """
     image, draw = require("PIL.Image", _PURPOSE), require("PIL.ImageDraw", _PURPOSE)
     font = require("PIL.ImageFont", _PURPOSE).load_default(_FONT_SIZE)
     from streamingtalker_ros.face.rendering.renderer import create_renderer
