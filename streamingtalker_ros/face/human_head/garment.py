@@ -16,7 +16,7 @@ _NECK_X_MM: Final = -108.0  # axis of the neck on the base mesh
 _COLLAR_MM: Final = ((0.0, -172.0), (45.0, -163.0), (90.0, -146.0), (135.0, -132.0), (180.0, -127.0))
 _THICKNESS_M: Final = 0.003
 _NUM_AROUND: Final = 72
-_COLLAR_PROFILE_MM: Final = ((0.8, 4.0), (2.2, 3.4), (2.8, 1.5), (2.9, -2.0), (2.2, -4.0), (0.4, -4.6))
+_COLLAR_PROFILE_MM: Final = ((-2.0, 3.0), (1.6, 4.0), (2.9, 1.8), (3.0, -2.0), (2.2, -4.0), (-1.0, -4.6))
 
 
 def _collar_height(base: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -54,13 +54,11 @@ def plinth(surface: Surface, quads: npt.NDArray[np.int64], color: npt.NDArray[np
     sides = np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2)
     number = sides[:, 0] * len(surface.vertices) + sides[:, 1]
     is_border = ~np.isin(number, sides[:, 1] * len(surface.vertices) + sides[:, 0])
-    following = dict(sides[is_border].tolist())
-    border = [min(following)]
-    while following[border[-1]] != border[0]:
-        border.append(following[border[-1]])
+    border, local = np.unique(sides[is_border], return_inverse=True)
+    first, second = local.reshape(-1, 2).T
     edge = surface.vertices[border]
     middle = edge * (0.0, 1.0, 1.0) + edge.mean(axis=0) * (1.0, 0.0, 0.0)
-    wall = grid_quads(2, len(border), closed=True)
+    wall = np.column_stack([second, first, first + len(border), second + len(border)])
     return Part(
         "plinth",
         np.concatenate([edge, middle]),

@@ -87,6 +87,7 @@ _CURLY_STRIP: Final = Strip(17, 0.032, 0.0, 0.10, 6.0, 0.0, 0.30)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
     "short": HairStyle(3000, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, _SHORT_STRIP, 0.06),
     "long": HairStyle(1450, 12, 0.285, 0.150, 0.016, 0.005, 1.0, 12.0, _LONG_STRIP, 0.03),
+    "bob": HairStyle(1600, 9, 0.225, 0.090, 0.015, 0.005, 1.0, -15.0, _LONG_STRIP, 0.03),
     "curly": HairStyle(3200, 5, 0.036, 0.020, 0.011, 0.006, 0.0, None, _CURLY_STRIP, 0.75),
 }
 
@@ -148,7 +149,7 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
 
 def _fineness(place: npt.NDArray[np.float64], style: HairStyle) -> npt.NDArray[np.float64]:
     """Width (N,) of the cards at places (N, 3) as a fraction: narrow at the hairline and the parting."""
-    return np.interp(above_hairline(place), [0.0, _FINE_EDGE_MM], [0.3, 1.0]) * (
+    return np.interp(above_hairline(place), [0.0, _FINE_EDGE_MM], [0.4, 1.0]) * (
         1.0 - 0.5 * _parting(place, style)
     )
 
@@ -163,7 +164,7 @@ def _parting(place: npt.NDArray[np.float64], style: HairStyle) -> npt.NDArray[np
 def _density(place: npt.NDArray[np.float64], style: HairStyle) -> npt.NDArray[np.float64]:
     """Relative number (N,) of cards at places (N, 3): many where they are narrow, and along the parting."""
     more = 1.0 + _PARTING_DENSITY * _parting(place, style)
-    return np.sqrt(scalp(place)) / _fineness(place, style) * more
+    return scalp(place) / _fineness(place, style) * more
 
 
 def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

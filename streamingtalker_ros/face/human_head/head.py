@@ -130,10 +130,12 @@ class _HeadBuilder:
         number[used] = np.arange(len(used))
         vertices, base = self._body[used], base[used]
         outside = beyond[used] > 1.0
-        for axis, center in ((1, 0.0), (2, middle_z)):
-            edge = center + (base[outside, axis] - center) / beyond[used][outside]
+        edge = base[outside] - (1.0 - 1.0 / beyond[used][outside, None]) * (
+            base[outside] - [0.0, 0.0, middle_z]
+        ).clip(max=[np.inf, np.inf, 0.0])
+        for axis in (1, 2):
             slope, offset = np.polyfit(base[outside, axis], vertices[outside, axis], 1)
-            vertices[outside, axis] = slope * edge + offset
+            vertices[outside, axis] = slope * edge[:, axis] + offset
         vertices, base = subdivision.refine(vertices), subdivision.refine(base)
         shapes = {name: subdivision.refine(unit[used]) for name, unit in self._units.items()}
         middle = (int(number[_LIP_MIDDLE[0]]), int(number[_LIP_MIDDLE[1]]), int(number[_LIP_MIDDLE[2]]))
