@@ -48,6 +48,8 @@ from streamingtalker_ros.face.surface_material import MaterialRange
 
 _LIP_MIDDLE: Final = (5342, 520, 622)  # vertices of the base mesh, see `Mouth`
 _VERMILION_LOOP: Final = 4  # border of the lips, of the loops from the skin into the mouth
+_CREASE_LOOPS: Final = 3.0  # from the line of contact, within which the lips lie in the shade of each other
+_CREASE_SHADE: Final = 0.35
 _BUST_MM: Final = (132.0, -120.0, 100.0)
 """Ellipse that bounds the bust on the base mesh, see `Surface`: half width, middle, half height."""
 _NECK_MM: Final = (-150.0, -75.0)  # between these heights the neck takes part in the head's rotation
@@ -164,7 +166,11 @@ class _HeadBuilder:
         position = np.interp(position, [-1.8, -0.2, contact + 1.0, contact + 5.0], [-1.0, 0.0, 0.0, 1.0])
         flat = mouth.loops.ravel()
         position = np.repeat(position, mouth.loops.shape[1])
+        crease = np.zeros(len(vertices))
+        apart = np.abs(np.arange(len(mouth.loops)) - contact - _VERMILION_LOOP)
+        crease[flat] = np.repeat(smoothstep(1.0 - apart / _CREASE_LOOPS), mouth.loops.shape[1])
         colors[flat] = lip_colors(colors[flat], position, self._palette)
+        colors[flat] *= 1.0 - _CREASE_SHADE * crease[flat, None]
         inside = _inside(subdivision.quads, mouth, len(vertices))
         colors[inside] = mouth_color(self._palette)
         colors += (self._palette.garment * (0.35 + 0.65 * surface.openness[:, None]) - colors) * is_garment[
@@ -175,7 +181,7 @@ class _HeadBuilder:
         unwrapped = unwrap(faces, self._data.mesh.texture_coordinates, subdivision)
         material = None
         if self._textures:
-            fields = SkinFields(base, colors, lip, inside.astype(np.float64), is_garment)
+            fields = SkinFields(base, colors, lip, crease, inside.astype(np.float64), is_garment)
             material = paint_skin(unwrapped, fields, self._palette, self._person)
         source = unwrapped.source
         part = Part(

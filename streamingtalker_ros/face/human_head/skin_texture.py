@@ -102,6 +102,7 @@ class SkinFields:
         base: (V, 3) places, see `Surface`.
         colors: (V, 3) sRGB, without hair.
         lip: (V,) 1 on the vermilion.
+        crease: (V,) 1 where the lips touch.
         inside: (V,) 1 in the mouth.
         garment: (V,) 1 on the shirt.
     """
@@ -109,6 +110,7 @@ class SkinFields:
     base: npt.NDArray[np.float64]
     colors: npt.NDArray[np.float64]
     lip: npt.NDArray[np.float64]
+    crease: npt.NDArray[np.float64]
     inside: npt.NDArray[np.float64]
     garment: npt.NDArray[np.float64]
 
@@ -135,12 +137,12 @@ class _Painter:
         self._canvas = Canvas(unwrapped.uv, triangles, _SIZE)
         self._palette, self._person = colors, person
         self._random = np.random.default_rng([person.seed, 9])
-        stacked = np.column_stack([fields.base, fields.colors, fields.lip, fields.inside, fields.garment])[
-            unwrapped.source
-        ]
+        stacked = np.column_stack(
+            [fields.base, fields.colors, fields.lip, fields.inside, fields.garment, fields.crease]
+        )[unwrapped.source]
         values = self._canvas.interpolate(stacked)
         self._base, self._color = values[:, :3].astype(np.float64), values[:, 3:6]
-        self._lip, self._inside, self._garment = values[:, 6], values[:, 7], values[:, 8]
+        self._lip, self._inside, self._garment, self._crease = values[:, 6:].T
         self._bare = (1.0 - self._garment) * (1.0 - self._inside)
         self._light = float(colors.skin.mean())
 
@@ -268,6 +270,7 @@ class _Painter:
         oily = np.maximum(oily, np.exp(-np.square(base[:, 1] / 34.0) - np.square((base[:, 2] - 42.0) / 16.0)))
         result = 0.56 - 0.09 * oily + 0.02 * self._noise(30.0)
         result = result + (0.47 - result) * self._lip
+        result = result + (0.90 - result) * self._crease
         result = result + (0.80 - result) * scalp(base)
         result = result + (0.32 - result) * self._inside
         return result + (0.95 - result) * self._garment
