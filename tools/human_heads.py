@@ -160,9 +160,10 @@ def measure(rig: Rig, frames: npt.NDArray[np.float32], random: np.random.Generat
     def parting(weights: npt.NDArray[np.float64]) -> float:
         heights = []
         for points in rig.pose(np.atleast_2d(weights)):
-            above, below = points[upper], points[lower][1:-1]
+            above, below = points[upper], points[lower]
+            below = below[(below[:, 1] >= above[0, 1]) & (below[:, 1] <= above[-1, 1])]
             heights.append(np.interp(below[:, 1], above[:, 1], above[:, 2]) - below[:, 2])
-        return 1e3 * float(np.abs(heights).max())
+        return 1e3 * float(np.abs(np.concatenate(heights)).max())
 
     sealed = np.zeros((50, 52))
     closed = np.abs(default.lip_gap_map()[1]) < 1e-6

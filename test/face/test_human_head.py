@@ -231,8 +231,10 @@ def test_closed_lips_touch_along_their_whole_length(rig: Rig, weight: float) -> 
     points = rig.pose(weights)
     upper, lower = (points[:, rig.landmark(f"inner_lip_{side}")] for side in ("upper", "lower"))
     for above, below in zip(upper, lower, strict=True):
-        height = np.interp(below[1:-1, 1], above[:, 1], above[:, 2])  # of the upper lip over the lower one
-        assert np.abs(height - below[1:-1, 2]).max() < 2e-4
+        below = below[(below[:, 1] >= above[0, 1]) & (below[:, 1] <= above[-1, 1])]
+        assert len(below) > 10
+        height = np.interp(below[:, 1], above[:, 1], above[:, 2])  # of the upper lip over the lower one
+        assert np.abs(height - below[:, 2]).max() < 2e-4
 
 
 def test_the_lids_stay_outside_of_the_eyeballs(rig: Rig) -> None:
