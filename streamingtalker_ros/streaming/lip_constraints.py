@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Enforces lip contact and aperture predicted by the encoder's articulation heads on the sampled frame.
+"""Enforces the mouth that the encoder's articulation heads predict on the sampled frame.
 
 The heads predict for each frame the probability of a bilabial (p, b, m), where the lips meet, and of an open
-vowel, and how wide the lips are apart and the mouth is. A sample of the diffusion head, one of many, follows
-the sound less closely. Therefore a fraction of lip aperture and mouth width is taken from the heads; from the
-first of two thresholds of probability on the inner-lip gap of the default face is narrowed, at the second the
+vowel, and the measures of the mouth (`face.mouth_measures`). A sample of the diffusion head, one of many,
+follows the sound less closely. Therefore a fraction of the measures is taken from the heads; from the first
+of two thresholds of probability on the inner-lip gap of the default face is narrowed, at the second the
 lips touch, in every sample; or the lips are kept apart. The evidence for a closure is the bilabial's logit,
 less where the lips are predicted to be wide apart (`model.blendshape.closure`).
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,9 +18,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
-from streamingtalker_ros.face.default_head.stored import default_rig
-from streamingtalker_ros.face.lip_measure import LipMeasure, lip_gap_measure
+from streamingtalker_ros.face.lip_measure import lip_gap_measure
+from streamingtalker_ros.face.mouth_measures import MEASURES, default_mouth_measures
 from streamingtalker_ros.model.blendshape.closure import closure_logit
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 
@@ -38,19 +36,23 @@ class LipTargets(NamedTuple):
     Attributes:
         closing: How firmly the lips are pressed together, 0…1.
         opening: How firmly they are kept apart, 0…1.
-        aperture: Lip aperture as a fraction of a wide-open mouth; None for a model without its head.
-        width: The mouth's widening as a fraction of its width at rest; None for a model without its head.
+        measures: (5,) measures of the mouth, in the order of `MEASURES`; None for a model without their head.
         closure_logit: Evidence for a closure.
     """
 
     closing: float = 0.0
     opening: float = 0.0
-    aperture: float | None = None
-    width: float | None = None
+    measures: npt.NDArray[np.float64] | None = None
     closure_logit: float = -float("inf")
+
+    @property
+    def aperture(self) -> float | None:
+        """Lip aperture as a fraction of a wide-open mouth; None for a model without its head."""
+        return None if self.measures is None else float(self.measures[APERTURE])
 
 
 NO_TARGETS = LipTargets()
+APERTURE, ROUNDING = MEASURES.index("aperture"), MEASURES.index("rounding")
 
 
 def confidence(logit: float, thresholds: Sequence[float]) -> float:
@@ -73,7 +75,7 @@ def read_articulation_heads(
     more evidence is needed, since a mistake is likelier there and costs as much of the motion.
 
     Args:
-        logits: (1 to 5,) of `AudioEncoder.auxiliary_logits`.
+        logits: (1 to 8,) of `AudioEncoder.auxiliary_logits`.
         config: Configuration of the model, which names its heads.
         previous: Targets of the frame before.
         snr_db: dB of the voice's level above its noise floor (`NoiseFloorEstimator`).
@@ -84,17 +86,17 @@ def read_articulation_heads(
     outputs = iter(logits[1:])
     bilabial = next(outputs) if config.bilabial_thresholds else None
     open_vowel = next(outputs) if config.open_vowel_thresholds else None
-    aperture = next(outputs) if config.lip_aperture_weight else None
-    width = next(outputs) if config.lip_width_weight else None
+    measures = np.fromiter(outputs, np.float64) if config.lip_measure_weight else None
     penalty = NOISE_PENALTY * min(max((NO_PENALTY_DB - snr_db) / (NO_PENALTY_DB - FULL_PENALTY_DB), 0.0), 1.0)
     closing, opening, evidence = 0.0, 0.0, previous.closure_logit
     if bilabial is not None:
+        aperture = None if measures is None else float(measures[APERTURE])
         evidence = closure_logit(bilabial, aperture) - penalty
         if evidence >= previous.closure_logit - RELEASE_LOGIT_DROP:
             closing = confidence(evidence, config.bilabial_thresholds)
     if open_vowel is not None:
         opening = confidence(open_vowel, config.open_vowel_thresholds)
-    return LipTargets(closing * (1.0 - opening), opening * (1.0 - closing), aperture, width, evidence)
+    return LipTargets(closing * (1.0 - opening), opening * (1.0 - closing), measures, evidence)
 
 
 def apply_lip_constraints(
@@ -105,72 +107,32 @@ def apply_lip_constraints(
     Args:
         weights: (52,) in 0..1.
         targets: Of `read_articulation_heads`.
-        config: Holds the fractions of aperture and width that are taken from the targets.
+        config: Holds the fraction of the measures that is taken from the targets.
 
     Returns:
         (52,), a new array, or the same if nothing changes.
     """
-    if targets.width is not None:
-        weights = blend_width(weights, targets.width, config.lip_width_weight)
-    if targets.aperture is not None:
-        weights = blend_aperture(weights, targets.aperture, config.lip_aperture_weight)
+    if targets.measures is not None:
+        weights = blend_measures(weights, targets.measures, config.lip_measure_weight)
     return open_lips(close_lips(weights, targets.closing), targets.opening)
 
 
-def blend_aperture(
-    weights: npt.NDArray[np.float32], aperture: float, fraction: float
+def blend_measures(
+    weights: npt.NDArray[np.float32], measures: npt.NDArray[np.float64], fraction: float
 ) -> npt.NDArray[np.float32]:
-    """Return the nearest weights whose inner-lip gap is (1 - fraction) · its own + fraction · the target.
+    """Return the nearest weights whose measures are (1 - fraction) · their own + fraction · the targets.
 
     Args:
         weights: (52,) in 0..1.
-        aperture: Target as a fraction of a wide-open mouth (`jawOpen` 1); below 0 it counts as touching lips.
+        measures: (5,) targets; apertures and roundings below 0 count as touching lips and none.
         fraction: 0…1.
     """
-    lip_gap, bias = lip_gap_measure(), _rest_gap()
-    gap = lip_gap(weights)
-    target = max(aperture, 0.0) * float(lip_gap.row[INDEX["jawOpen"]])
-    return _shift(weights, lip_gap, fraction * (target - bias - gap), gap)
-
-
-def blend_width(weights: npt.NDArray[np.float32], width: float, fraction: float) -> npt.NDArray[np.float32]:
-    """Return the nearest weights whose widening is (1 - fraction) · its own + fraction · the target.
-
-    The inner-lip gap stays, except for shapes that reach 0 or 1.
-
-    Args:
-        weights: (52,) in 0..1.
-        width: Target widening as a fraction of the mouth's width at rest.
-        fraction: 0…1.
-    """
-    rest_width, width_row, direction = _width_map()
-    change = fraction * (width * rest_width - float(weights.dot(width_row)))
-    return _shift(weights, direction, change, direction(weights))
-
-
-@functools.lru_cache(maxsize=1)
-def _rest_gap() -> float:
-    """Return the inner-lip gap of the default face at rest, in metres."""
-    return default_rig().lip_gap_map()[0]
-
-
-@functools.lru_cache(maxsize=1)
-def _width_map() -> tuple[float, npt.NDArray[np.float32], LipMeasure]:
-    """Return the default face's mouth width at rest, its change per shape, and the part that keeps gaps."""
-    rest_width, width_row = default_rig().lip_width_map()
-    mouth = np.array([name.startswith("mouth") for name in ARKIT_NAMES])
-    gap_row = default_rig().lip_gap_map()[1] * mouth
-    scale = np.float32((width_row @ gap_row) / (gap_row @ gap_row))
-    return rest_width, width_row, LipMeasure(width_row * mouth - gap_row * scale)
-
-
-def _shift(
-    weights: npt.NDArray[np.float32], measure: LipMeasure, change: float, value: float
-) -> npt.NDArray[np.float32]:
-    """Return the nearest weights whose measure differs by `change`, or by as much as 0..1 allows."""
-    if change < 0.0:
-        return measure.limit(weights, value + change, value)
-    return measure.negative.limit(weights, -value - change, -value)
+    mouth = default_mouth_measures()
+    own = mouth(weights)
+    change = measures - own
+    for k in (APERTURE, ROUNDING):
+        change[k] = max(measures[k], 0.0) - own[k]
+    return mouth.fit(weights, own + fraction * change)
 
 
 def close_lips(weights: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.float32]:

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from streamingtalker_ros.corpus.storage import Clip
-from streamingtalker_ros.face.lip_shape import LipShape
+from streamingtalker_ros.face.lip_shape import APERTURE, LipShape
 from streamingtalker_ros.model.blendshape.closure import closure_logit
 from streamingtalker_ros.model.blendshape.encoder import AudioEncoder
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
@@ -95,7 +95,7 @@ def score_heads(network: TalkerNetwork, clips: Sequence[Clip]) -> tuple[Array, A
         closure, openness = (
             getattr(encoder, head)(features)[0, :, 0] for head in ("bilabial_head", "open_vowel_head")
         )
-        aperture = encoder.lip_aperture_head(features)[0, :, 0] if encoder.has_lip_aperture_head else None
+        aperture = encoder.lip_head(features)[0, :, APERTURE] if encoder.has_lip_head else None
         closure_prob = closure_logit(closure, aperture).sigmoid().numpy()
         vowel_prob = openness.sigmoid().numpy()
         for phone in clip.phones:

@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.lip_shape import LipShape
+from streamingtalker_ros.face.lip_shape import APERTURE, LipShape
+from streamingtalker_ros.face.mouth_measures import SPEECH_STD
 from streamingtalker_ros.model.blendshape.codec import MotionCodec
 from streamingtalker_ros.model.blendshape.encoder import AudioEncoder
 from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS
@@ -31,9 +32,8 @@ HEAD_PHONES = {  # articulation head -> indices into PHONES of the phones it det
     for head, names in (("bilabial_head", BILABIALS), ("open_vowel_head", OPEN_VOWELS))
 }
 MOUTH_SHAPES = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth"))]
-# Lip gaps below are in units of a wide-open mouth, widths relative to the width at rest (see `LipShape`).
+# Lip gaps below are in units of a wide-open mouth (see `face/mouth_measures.py`).
 GAP_SCALE = 8.0  # brings an open vowel's gap to order 1
-WIDTH_SCALE = 20.0  # likewise for the width
 CONTACT_GAP = 0.02  # lips touch below this gap
 COSTLY_GAP = 0.12  # closing lips that are this far apart is as wrong as missing a closure
 MASKED_CLOSURE_SNR_DB, AUDIBLE_CLOSURE_SNR_DB = 10.0, 30.0  # from least to full weight of a missed closure
@@ -148,7 +148,7 @@ def articulation_loss(
     """Sum of the losses of the encoder's articulation heads over the frames that count; 0 without heads.
 
     `closure_event_loss` for p, b and m, with less weight in louder noise; frame-wise cross-entropy for open
-    vowels, whose neighbouring frames are ignored; squared errors of lip aperture and width. Unknown phones
+    vowels, whose neighbouring frames are ignored; mean squared error of the mouth's measures. Unknown phones
     are ignored.
 
     Args:
@@ -158,14 +158,11 @@ def articulation_loss(
         lips: the rig's lip measures.
     """
     loss = window.loss_mask.new_zeros(())
-    gap, width = lips.gap(window.motion), lips.width(window.motion)
-    for has_head, head, scale, target in (
-        (encoder.has_lip_aperture_head, "lip_aperture_head", GAP_SCALE, gap),
-        (encoder.has_lip_width_head, "lip_width_head", WIDTH_SCALE, width),
-    ):
-        if has_head:
-            error = scale**2 * (getattr(encoder, head)(features)[..., 0].float() - target).square()
-            loss = loss + (error * window.loss_mask).sum() / window.loss_mask.sum()
+    target = lips.measures(window.motion)
+    gap = target[..., APERTURE]
+    if encoder.has_lip_head:
+        error = (encoder.lip_head(features).float() - target) / target.new_tensor(SPEECH_STD)
+        loss = loss + (error.square().sum(-1) * window.loss_mask).sum() / window.loss_mask.sum()
     for head in (name for name in HEAD_PHONES if name in encoder.auxiliary_heads):
         is_phone = torch.isin(window.phones, HEAD_PHONES[head].to(features.device))
         is_beside = functional.max_pool1d(is_phone.float()[:, None], 3, 1, 1)[:, 0].bool() & ~is_phone

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training mixture: clips of several corpora, short ones concatenated, with sampling weights."""
+"""The training mixture: clips of several corpora, at people's amplitude, with sampling weights.
+
+Short clips of one voice are concatenated.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.corpus.storage import Clip, load_corpus
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.phonetics.phones import Phone
+from streamingtalker_ros.training.speaker_amplitude import normalize_amplitude
 
 MIN_CLIP_LENGTH_S = (
     10.0  # short clips of one speaker are concatenated to this, so that windows have a history
@@ -51,7 +55,7 @@ def load_mixture(
     lengths: list[int] = []
     corpus_names: list[str] = []
     for folder in folders:
-        corpus = concatenate_short_clips(load_corpus(folder, split))
+        corpus = concatenate_short_clips(normalize_amplitude(load_corpus(folder, split)))
         clips += corpus
         corpus_names += [folder.name] * len(corpus)
         lengths += [len(clip.weights) for clip in corpus]

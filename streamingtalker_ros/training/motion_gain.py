@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scales the motion of a finished network: samples move less than the motion they were learned from.
 
-`scale_motion(network, gains)` changes the codec's motion scale and the outputs of the lip aperture and width
-heads in place. Training needs the unscaled network: a scaled one must not be trained further.
+`scale_motion(network, gains)` changes the codec's motion scale in place. Training needs the unscaled
+network: a scaled one must not be trained further.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ GROUP_PREFIXES: dict[str, tuple[str, ...]] = {  # prefixes of the shapes' names
     "mouth": ("jaw", "mouth"),
     "brows": ("brow",),
     "eyelids": ("eyeBlink",),
-    "lip_width": (),  # the lip width head alone
 }
 
 
@@ -49,13 +48,7 @@ def scale_motion(network: TalkerNetwork, gains: Mapping[str, float]) -> None:
         TalkerError: as `validate_gains`.
     """
     validate_gains(gains)
-    codec, encoder = network.codec, network.encoder
-    for has_head, head, group in (
-        (encoder.has_lip_aperture_head, "lip_aperture_head", "mouth"),
-        (encoder.has_lip_width_head, "lip_width_head.2", "lip_width"),
-    ):
-        for parameter in encoder.get_submodule(head).parameters() if has_head else ():
-            parameter *= gains.get(group, 1.0)
+    codec = network.codec
     for group, gain in gains.items():
         rows = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(GROUP_PREFIXES[group])]
         codec.motion_scale[rows] *= gain

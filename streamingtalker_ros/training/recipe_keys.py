@@ -60,7 +60,7 @@ OLD_KEYS: dict[str, dict[str, str]] = {
         "neutral": "style_dropout",
         "deaf": "audio_dropout",
     },
-    "motion_gain": {"lids": "eyelids", "width": "lip_width"},
+    "motion_gain": {"lids": "eyelids"},
     "data": {"incomplete": "skip_incomplete"},
     "segments": {
         "whole": "full_clip_prob",

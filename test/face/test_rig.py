@@ -13,6 +13,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX, MIRROR
 from streamingtalker_ros.face.default_head.assemble import build_default_rig
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.lip_shape import LipShape
+from streamingtalker_ros.face.mouth_measures import MouthMeasures
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import rotation_matrix
 from support.face_shapes import shape_weights
@@ -192,5 +193,4 @@ def test_lip_shape_measures_the_lips_of_the_rig_in_torch() -> None:
     weights = motion[:, :52].numpy()
     full_gap = rig.lip_gap_map()[1][INDEX["jawOpen"]]
     np.testing.assert_allclose(lips.gap(motion).numpy() * full_gap, rig.lip_gap(weights), atol=1e-6)
-    rest, row = rig.lip_width_map()
-    np.testing.assert_allclose(lips.width(motion).numpy() * rest, weights @ row, atol=1e-6)
+    np.testing.assert_allclose(lips.measures(motion).numpy(), MouthMeasures(rig)(weights), atol=1e-5)

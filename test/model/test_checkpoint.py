@@ -36,8 +36,7 @@ SMALL = TalkerConfig(
     head_blocks=1,
     bilabial_thresholds=(0.1, 0.2),
     open_vowel_thresholds=(0.5, 0.75),
-    lip_aperture_weight=0.5,
-    lip_width_weight=0.5,
+    lip_measure_weight=0.5,
     num_inference_steps=2,
     styles=("neutral", "lively"),
 )

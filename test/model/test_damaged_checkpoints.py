@@ -93,7 +93,7 @@ def test_a_bad_value_is_named_with_file_and_field(folder: Path, field: str, valu
         ("bilabial_thresholds", [0.2, 0.1]),
         ("open_vowel_thresholds", [0.5]),
         ("temperature", float("nan")),
-        ("lip_aperture_weight", 2),
+        ("lip_measure_weight", 2),
         ("family", ["blendshape"]),
         ("family", "other"),
         ("name", {}),

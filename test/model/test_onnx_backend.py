@@ -37,7 +37,7 @@ CONFIGS = {
         head_blocks=2,
         styles=("neutral", "lively"),
         bilabial_thresholds=(0.1, 0.2),
-        lip_width_weight=0.5,
+        lip_measure_weight=0.5,
     ),
     "one layer, other hop": TalkerConfig(
         hop=480,

@@ -39,7 +39,7 @@ CONFIG_OF_TESTS = TalkerConfig(
     head_blocks=1,
     num_inference_steps=2,
     styles=("neutral", "lively"),
-    lip_aperture_weight=0.5,
+    lip_measure_weight=0.5,
 )
 
 
@@ -247,8 +247,7 @@ def test_a_checkpoint_whose_weights_do_not_fit_is_not_exported(folder: Path) -> 
         {"audio_blocks": 3},
         {"audio_blocks": 1},
         {"head_blocks": 2},
-        {"lip_aperture_weight": 0.0},
-        {"lip_width_weight": 0.5},
+        {"lip_measure_weight": 0.0},
         {"styles": ["one", "two", "three"]},
     ):
         path.write_text(json.dumps({**values, **change}))

@@ -16,6 +16,7 @@ import torch
 from streamingtalker_ros import Talker
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.default_head.stored import default_rig
+from streamingtalker_ros.face.mouth_measures import default_mouth_measures
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.closure import WIDE_OPEN_PENALTY
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
@@ -26,8 +27,7 @@ from streamingtalker_ros.streaming.lip_constraints import (
     NO_PENALTY_DB,
     NOISE_PENALTY,
     LipTargets,
-    blend_aperture,
-    blend_width,
+    blend_measures,
     close_lips,
     confidence,
     open_lips,
@@ -119,10 +119,10 @@ def test_contradicting_heads_reduce_each_other() -> None:
 
 
 def test_wide_predicted_apertures_raise_the_evidence_that_a_closure_needs() -> None:
-    config = replace(SMALL, lip_aperture_weight=0.5)
+    config = replace(SMALL, lip_measure_weight=0.5)
 
     def closing(logit: float, aperture: float) -> float:
-        return read_articulation_heads([0.0, logit, aperture], config).closing
+        return read_articulation_heads([0.0, logit, aperture, 0.0, 0.0, 0.0, 0.0], config).closing
 
     above = FULL_CLOSING_LOGIT + 1e-6
     assert closing(above, 0.0) == closing(above, -0.3) == 1.0
@@ -162,61 +162,42 @@ def test_lips_stay_closed_while_the_evidence_flickers() -> None:
 
 @pytest.mark.parametrize("aperture", [-0.2, 0.0, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("fraction", [0.0, 0.4, 1.0])
-def test_the_lip_gap_blends_towards_the_predicted_aperture(
+def test_measures_blend_towards_the_predicted_ones(
     open_mouth: Weights, aperture: float, fraction: float
 ) -> None:
-    rig = default_rig()
-    wide_open = float(rig.lip_gap_map()[1][INDEX["jawOpen"]])
+    measures = default_mouth_measures()
+    target = np.array([aperture, 0.02, 0.1 * max(aperture, 0.0), 0.6 * max(aperture, 0.0), -0.1])
+    reachable = np.maximum(target, [0.0, -1.0, -1.0, -1.0, 0.0])
     for weights in (open_mouth, open_mouth * np.float32(0.1), np.zeros(52, np.float32)):
-        blended = blend_aperture(weights, aperture, fraction)
-        expected = (1.0 - fraction) * rig.lip_gap(weights) + fraction * max(aperture, 0.0) * wide_open
-        assert float(rig.lip_gap(blended)) == pytest.approx(float(expected), abs=1e-5)
+        blended = blend_measures(weights, target, fraction)
+        expected = (1.0 - fraction) * measures(weights) + fraction * reachable
+        assert measures(blended)[:2] == pytest.approx(expected[:2], abs=2e-3)
+        assert measures(blended) == pytest.approx(expected, abs=0.02)
         assert in_range(blended) and blended[INDEX["browInnerUp"]] == weights[INDEX["browInnerUp"]]
 
 
-@pytest.mark.parametrize("width", [-0.15, 0.0, 0.1])
-@pytest.mark.parametrize("fraction", [0.0, 0.4, 1.0])
-def test_the_mouth_width_blends_towards_the_prediction_and_the_gap_stays(
-    open_mouth: Weights, width: float, fraction: float
-) -> None:
-    rig = default_rig()
-    open_mouth[[INDEX["mouthPucker"], INDEX["mouthSmileLeft"], INDEX["mouthSmileRight"]]] = 0.2, 0.25, 0.25
-    rest, before = rig.lip_width(np.zeros(52, np.float32)), rig.lip_width(open_mouth)
-    blended = blend_width(open_mouth, width, fraction)
-    expected = (1.0 - fraction) * before + fraction * rest * (1.0 + width)
-    assert float(rig.lip_width(blended)) == pytest.approx(float(expected), abs=3e-4)
-    assert float(rig.lip_gap(blended)) == pytest.approx(float(rig.lip_gap(open_mouth)), abs=5e-4)
-    assert in_range(blended)
-    unmoved = [INDEX[name] for name in ("jawOpen", "browInnerUp", "cheekPuff")]
-    assert np.array_equal(blended[unmoved], open_mouth[unmoved])
-
-
 def test_logits_are_read_in_the_encoders_order_for_every_combination_of_heads() -> None:
-    for bilabial, open_vowel, aperture, width in itertools.product(
-        ((), (0.2, 0.4)), ((), (0.5, 0.75)), (0.0, 0.6), (0.0, 0.6)
-    ):
+    for bilabial, open_vowel, fraction in itertools.product(((), (0.2, 0.4)), ((), (0.5, 0.75)), (0.0, 0.6)):
         config = replace(
             SMALL,
             bilabial_thresholds=bilabial,
             open_vowel_thresholds=open_vowel,
-            lip_aperture_weight=aperture,
-            lip_width_weight=width,
+            lip_measure_weight=fraction,
         )
         encoder = TalkerNetwork(config).encoder
-        constants: list[tuple[torch.nn.Module, float]] = []
-        if aperture:
-            constants.append((encoder.lip_aperture_head, 0.3))
-        if width:
-            constants.append((encoder.lip_width_head[-1], -0.1))
-        for head, value in constants:
+        predicted = torch.tensor([0.3, -0.1, 0.05, 0.2, 0.4])
+        if fraction:
+            head = encoder.lip_head[-1]
             assert isinstance(head, torch.nn.Linear)
             head.weight.data.zero_()
-            head.bias.data.fill_(value)
+            head.bias.data.copy_(predicted)
         logits = encoder.auxiliary_logits(torch.zeros(1, config.audio_width))[0].tolist()
-        assert len(logits) == 1 + bool(bilabial) + bool(open_vowel) + bool(aperture) + bool(width)
+        assert len(logits) == 1 + bool(bilabial) + bool(open_vowel) + 5 * bool(fraction)
         targets = read_articulation_heads(logits, config)
-        assert targets.aperture == (pytest.approx(0.3) if aperture else None)
-        assert targets.width == (pytest.approx(-0.1) if width else None)
+        assert targets.aperture == (pytest.approx(0.3) if fraction else None)
+        assert (targets.measures is None) == (not fraction)
+        if targets.measures is not None:
+            assert targets.measures == pytest.approx(predicted.numpy())
         assert np.isfinite(targets.closure_logit) == bool(bilabial)
 
 

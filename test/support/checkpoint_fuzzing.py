@@ -119,8 +119,7 @@ def write_small_checkpoints(folder: Path) -> list[Path]:
         styles=("neutral", "other"),
         bilabial_thresholds=(0.1, 0.2),
         open_vowel_thresholds=(0.5, 0.75),
-        lip_aperture_weight=0.5,
-        lip_width_weight=0.5,
+        lip_measure_weight=0.5,
     )
     checkpoint.save(folder / "blendshape", TalkerNetwork(config))
     vertex_checkpoint.save(folder / "vertex", tiny_vertex_talker(4).network)

@@ -7,7 +7,6 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from streamingtalker_ros.corpus.video.head_pose import IMAGE_TO_HEAD_AXES, MIRROR_PAIRS
-from streamingtalker_ros.corpus.video.landmark_matching import chin_vertex
 from streamingtalker_ros.corpus.video.landmarks import (
     BROWS,
     CHIN_LANDMARKS,
@@ -26,6 +25,7 @@ from streamingtalker_ros.corpus.video.landmarks import (
 )
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.default_head.stored import default_rig
+from streamingtalker_ros.face.mouth_measures import chin_vertex
 from streamingtalker_ros.face.rig import Rig
 
 PIXELS_PER_METRE = 700.0  # 46 pixels between the eyes

@@ -7,27 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from streamingtalker_ros.model.blendshape.config import TalkerConfig
-from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.training.articulation_heads import closure_thresholds, open_vowel_thresholds
 from streamingtalker_ros.training.encoder import closure_event_loss
-from streamingtalker_ros.training.motion_gain import scale_motion
-
-
-def test_gains_scale_the_predicted_lip_aperture_and_width() -> None:
-    config = TalkerConfig(
-        audio_width=32,
-        audio_blocks=2,
-        bilabial_thresholds=(0.2, 0.4),
-        lip_aperture_weight=0.5,
-        lip_width_weight=0.5,
-    )
-    network, feature = TalkerNetwork(config), torch.randn(5, config.audio_width)
-    before = network.encoder.auxiliary_logits(feature)
-    scale_motion(network, {"mouth": 1.5, "lip_width": 1.25})
-    after = network.encoder.auxiliary_logits(feature)
-    assert torch.equal(after[:, :2], before[:, :2])
-    assert torch.allclose(after[:, 2:], before[:, 2:] * torch.tensor([1.5, 1.25]), atol=1e-6)
 
 
 def test_closure_thresholds_reach_the_recall_unless_vowels_limit_it() -> None:

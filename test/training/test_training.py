@@ -35,8 +35,7 @@ CONFIG = TalkerConfig.from_json(
         **TINY_MODEL,
         "bilabial_thresholds": (0.1, 0.2),
         "open_vowel_thresholds": (0.5, 0.75),
-        "lip_aperture_weight": 0.5,
-        "lip_width_weight": 0.5,
+        "lip_measure_weight": 0.5,
     }
 )
 LOOKAHEAD = CONFIG.lookahead_frames

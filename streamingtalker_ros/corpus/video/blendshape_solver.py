@@ -3,8 +3,9 @@
 
 `solve_weights(face, neutral, basis)` returns weights (F, 52). The mouth is fitted per frame to displacements
 from the neutral pose by least squares with bounds 0 and 1; a second pass adds a weak temporal regularization.
-Then jaw and corners are corrected until the rig's lips have the tracked gap and width, so that contact stays
-contact whatever the residual of the fit. Eyes and brows are measured directly.
+Then jaw, lips and corners are corrected until the rig's mouth has the tracked gap, width, raise of the upper
+lip and drop of the chin, so that contact stays contact and each part moves as far as the speaker's, whatever
+the residual of the fit. Eyes and brows are measured directly.
 """
 
 from __future__ import annotations
@@ -15,10 +16,16 @@ import numpy as np
 
 from streamingtalker_ros.corpus.video.head_pose import StabilizedFace
 from streamingtalker_ros.corpus.video.landmark_matching import MOUTH_SHAPES, LandmarkBasis
-from streamingtalker_ros.corpus.video.neutral_pose import NeutralPose, measure_lip_gap, measure_lip_width
+from streamingtalker_ros.corpus.video.neutral_pose import (
+    NeutralPose,
+    measure_lip_gap,
+    measure_lip_width,
+    measure_lips,
+)
 from streamingtalker_ros.corpus.video.upper_face import measure_upper_face
 from streamingtalker_ros.errors import require
 from streamingtalker_ros.face.arkit import INDEX
+from streamingtalker_ros.face.mouth_measures import MEASURES, MouthMeasures
 from streamingtalker_ros.face.rig import Rig
 
 AXIS_WEIGHTS: Final = np.array([0.2, 0.7, 1.0])
@@ -105,9 +112,21 @@ def solve_weights(face: StabilizedFace, neutral: NeutralPose, basis: LandmarkBas
     gap = basis.interocular * target_lip_gap(measure_lip_gap(face.points), neutral.contact_gap)
     width = basis.lip_width * measure_lip_width(face.points) / neutral.lip_width
     mouth = match_lips(_fit_mouth(face, neutral, basis, gap, width), basis.rig, gap, width)
-    weights = measure_upper_face(face, neutral)
+    weights = measure_upper_face(face, neutral).astype(np.float32)
     weights[:, [INDEX[name] for name in MOUTH_SHAPES]] = mouth
-    return weights.astype(np.float32)
+    return _match_upper_lip_and_chin(weights, face, neutral, basis)
+
+
+def _match_upper_lip_and_chin(
+    weights: np.ndarray, face: StabilizedFace, neutral: NeutralPose, basis: LandmarkBasis
+) -> np.ndarray:
+    """Weights (F, 52) with the tracked raise of the upper lip and drop of the chin; gap and width stay."""
+    measures, lips = MouthMeasures(basis.rig), measure_lips(face.points, neutral)
+    target = measures(weights)
+    scale = basis.interocular / measures.unit
+    target[:, MEASURES.index("upper_lip")] = scale * lips["upper_lip_raise"]
+    target[:, MEASURES.index("chin")] = scale * lips["chin_drop"]
+    return np.stack([measures.fit(*frame) for frame in zip(weights, target, strict=True)])
 
 
 def _fit_mouth(

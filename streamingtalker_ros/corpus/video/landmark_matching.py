@@ -25,6 +25,7 @@ from streamingtalker_ros.corpus.video.landmarks import (
 )
 from streamingtalker_ros.corpus.video.neutral_pose import NeutralPose
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.mouth_measures import chin_vertex
 from streamingtalker_ros.face.rig import Rig
 
 LIP_LINES: Final = (
@@ -38,8 +39,6 @@ LIP_LINES: Final = (
 UPPER_LIP_BORDER: Final = 0
 """Landmark at the middle of the upper lip's border."""
 
-TYPICAL_CHIN_FRACTIONS: Final = (0.78, 0.91)
-"""Heights of `CHIN_LANDMARKS` as `chin_vertex` takes them, in people."""
 
 MOUTH_SHAPES: Final = tuple(name for name in ARKIT_NAMES if name.startswith(("jaw", "mouth")))
 """ARKit shapes that the solver fits to the lips and the chin."""
@@ -123,29 +122,3 @@ def _eye_middle(rig: Rig, name: str) -> np.ndarray:
     """Middle between the corners of an eye, (3,) metres."""
     lids = rig.vertices[rig.landmark(name)]
     return (lids[np.argmin(lids[:, 1])] + lids[np.argmax(lids[:, 1])]) / 2.0
-
-
-def chin_vertex(rig: Rig, fraction: float) -> int:
-    """Find the vertex at the front of the chin at a given height.
-
-    Args:
-        rig: the rig.
-        fraction: height on the mid-plane; 0 is the border of the upper lip, 1 the end of the chin.
-
-    Returns:
-        Number of the vertex.
-    """
-    border = rig.landmark("outer_lip_upper")
-    top = rig.vertices[border[len(border) // 2]]
-    drop = -rig.deltas[rig.shape_names.index("jawOpen"), :, 2]
-    width = np.ptp(rig.vertices[rig.landmark("mouth_corners"), 1])
-    x, y, z = rig.vertices.T
-    front = np.flatnonzero(
-        (np.abs(y) < 0.06 * width)
-        & (drop > 0.5 * drop.max())
-        & (x > top[0] - 0.6 * width)
-        & (z < top[2] - 0.3 * width)
-    )
-    end = z[front].min()
-    height = top[2] + fraction * (end - top[2])
-    return int(front[np.argmin(np.abs(z[front] - height) - 0.2 * x[front])])

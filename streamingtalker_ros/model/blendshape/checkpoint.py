@@ -33,8 +33,6 @@ RENAMED_FIELDS = {
     "period": "positional_period",
     "closure": "bilabial_thresholds",
     "openness": "open_vowel_thresholds",
-    "opening": "lip_aperture_weight",
-    "lip_width": "lip_width_weight",
     "train_steps": "num_train_timesteps",
     "steps": "num_inference_steps",
 }
@@ -47,8 +45,6 @@ RENAMED_TENSORS = {
     "encoder.voice.": "encoder.vad_head.",
     "encoder.closure.": "encoder.bilabial_head.",
     "encoder.openness.": "encoder.open_vowel_head.",
-    "encoder.opening.": "encoder.lip_aperture_head.",
-    "encoder.lip_width.": "encoder.lip_width_head.",
     ".attended.": ".attention_out.",
     ".norm_out.": ".norm_feedforward.",
 }

@@ -44,8 +44,7 @@ RANGES: Final[dict[str, Range]] = {
     "positional_period": (1, 10000),
     "bilabial_thresholds": (0.0, 1.0),
     "open_vowel_thresholds": (0.0, 1.0),
-    "lip_aperture_weight": (0.0, 1.0),
-    "lip_width_weight": (0.0, 1.0),
+    "lip_measure_weight": (0.0, 1.0),
     "head_width": (1, 8192),
     "head_blocks": (1, 64),
     "num_train_timesteps": (1, 100_000),
@@ -101,9 +100,9 @@ class TalkerConfig:
     # probabilities of a bilabial (p, b, m) at which the lips begin to close and are closed
     bilabial_thresholds: tuple[float, ...] = ()
     open_vowel_thresholds: tuple[float, ...] = ()  # likewise of an open vowel, and of keeping the lips apart
-    # fraction of the lip aperture that is taken from its head, the rest from the sample
-    lip_aperture_weight: float = 0.0
-    lip_width_weight: float = 0.0  # likewise of the mouth's width
+    # fraction of the mouth's measures (`face.mouth_measures`) that is taken from their head, the rest from
+    # the sample
+    lip_measure_weight: float = 0.0
     # diffusion head
     head_width: int = 256
     head_blocks: int = 3

@@ -5,7 +5,7 @@
 nothing later. The caller adds the look-ahead by using row n + lookahead_frames for frame n.
 
 Small auxiliary heads read voice activity and articulation off the same vector: `vad_head` always;
-`bilabial_head`, `open_vowel_head`, `lip_aperture_head` and `lip_width_head` where the configuration has them.
+`bilabial_head`, `open_vowel_head` and `lip_head` where the configuration has them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from streamingtalker_ros.face.mouth_measures import MEASURES
 from streamingtalker_ros.model.blendshape.causal_layers import CausalConv, ResidualBlock
 from streamingtalker_ros.model.blendshape.config import (
     COLUMN_CHANNELS,
@@ -79,12 +80,9 @@ class AudioEncoder(nn.Module):
         self.has_open_vowel_head = bool(config.open_vowel_thresholds)
         if self.has_open_vowel_head:
             self.open_vowel_head = nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, 1))
-        self.has_lip_aperture_head = config.lip_aperture_weight > 0.0
-        if self.has_lip_aperture_head:  # as a fraction of a wide-open mouth
-            self.lip_aperture_head = nn.Linear(width, 1)
-        self.has_lip_width_head = config.lip_width_weight > 0.0
-        if self.has_lip_width_head:  # the mouth's widening as a fraction of its width at rest: 0 there
-            self.lip_width_head = nn.Sequential(nn.Linear(width, 128), nn.GELU(), nn.Linear(128, 1))
+        self.has_lip_head = config.lip_measure_weight > 0.0
+        if self.has_lip_head:  # the measures of the mouth, see face/mouth_measures.py
+            self.lip_head = nn.Sequential(nn.Linear(width, 128), nn.GELU(), nn.Linear(128, len(MEASURES)))
 
     @property
     def auxiliary_heads(self) -> dict[str, nn.Module]:
@@ -94,10 +92,8 @@ class AudioEncoder(nn.Module):
             heads["bilabial_head"] = self.bilabial_head
         if self.has_open_vowel_head:
             heads["open_vowel_head"] = self.open_vowel_head
-        if self.has_lip_aperture_head:
-            heads["lip_aperture_head"] = self.lip_aperture_head
-        if self.has_lip_width_head:
-            heads["lip_width_head"] = self.lip_width_head
+        if self.has_lip_head:
+            heads["lip_head"] = self.lip_head
         return heads
 
     def init_state(self, batch: int) -> EncoderState:
@@ -154,8 +150,7 @@ class AudioEncoder(nn.Module):
             feature: (…, audio_width).
 
         Returns:
-            (…, 1 to 5): the logit of voice activity; then, where the model has the head, the logits of a
-            bilabial and of an open vowel, the lip aperture as a fraction of a wide-open mouth, and the
-            mouth's widening as a fraction of its width at rest.
+            (…, 1 to 8): the logit of voice activity; then, where the model has the head, the logits of a
+            bilabial and of an open vowel, and the five measures of the mouth in the order of `MEASURES`.
         """
         return torch.cat([head(feature) for head in self.auxiliary_heads.values()], -1)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import require
+from streamingtalker_ros.face.mouth_measures import MEASURES
 from streamingtalker_ros.model.blendshape.backend import MAX_SAMPLERS, FloatArray, Precision
 from streamingtalker_ros.model.blendshape.config import (
     COLUMN_CHANNELS,
@@ -413,13 +414,9 @@ class OnnxBackend:
 
     def _num_heads(self) -> int:
         config = self.config
-        optional = (
-            config.bilabial_thresholds,
-            config.open_vowel_thresholds,
-            config.lip_aperture_weight,
-            config.lip_width_weight,
-        )
-        return 1 + sum(bool(each) for each in optional)
+        optional = (config.bilabial_thresholds, config.open_vowel_thresholds)
+        num_measures = len(MEASURES) if config.lip_measure_weight else 0
+        return 1 + sum(map(bool, optional)) + num_measures
 
     def _get_predictor(self, batch: int) -> BoundGraph:
         graph = self._predictors.get(batch)

@@ -367,8 +367,7 @@ def _build_heads(graph: _GraphBuilder, config: TalkerConfig, feature: str) -> st
     names = ["vad_head"]
     names += ["bilabial_head"] if config.bilabial_thresholds else []
     names += ["open_vowel_head"] if config.open_vowel_thresholds else []
-    names += ["lip_aperture_head"] if config.lip_aperture_weight else []
-    names += ["lip_width_head"] if config.lip_width_weight else []
+    names += ["lip_head"] if config.lip_measure_weight else []
     outputs: list[str] = []
     for name in (f"encoder.{name}" for name in names):
         if f"{name}.0.weight" in graph.tensors:

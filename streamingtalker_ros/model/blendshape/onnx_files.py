@@ -273,8 +273,7 @@ _SIZE_FIELDS: Final = (
 _HEAD_FIELDS: Final = (
     "bilabial_thresholds",
     "open_vowel_thresholds",
-    "lip_aperture_weight",
-    "lip_width_weight",
+    "lip_measure_weight",
 )
 
 

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Five linear measures of the mouth, and the nearest ARKit weights that have given ones.
+
+A tracked face, a prediction from audio and a sampled frame describe a mouth by the same numbers: lip
+aperture, width, raise of the upper lip, drop of the chin and rounding. `MouthMeasures` computes them from
+weights and corrects weights until they have them; which shapes take part, and how much, is `COMPLIANCE`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.rig import Rig
+
+MEASURES: Final = ("aperture", "width", "upper_lip", "chin", "rounding")
+"""Names of the measures, in the order of every array of them.
+
+aperture: gap of the inner lips, 1 where `jawOpen` is 1; below 0 the lips are pressed together.
+width: change of the mouth's width, as a fraction of the width at rest.
+upper_lip: raise of the inner upper lip, in the unit of the aperture.
+chin: drop of the chin, in the unit of the aperture.
+rounding: sum of the weights `mouthPucker` and `mouthFunnel`, which a frontal camera sees as narrowing.
+"""
+
+SPEECH_STD: Final = (0.19, 0.054, 0.07, 0.071, 0.083)
+"""Standard deviation of each measure in speech, the median of twelve speakers of the GRID corpus."""
+
+COMPLIANCE: Final = {
+    "jawOpen": 1.0,
+    "mouthClose": 0.5,
+    "mouthLowerDown": 0.6,
+    "mouthUpperUp": 0.6,
+    "mouthPucker": 1.0,
+    "mouthFunnel": 0.3,
+    "mouthStretch": 1.0,
+    "mouthSmile": 0.5,
+    "mouthDimple": 0.3,
+    "mouthRollUpper": 0.15,
+    "mouthRollLower": 0.1,
+    "mouthShrugUpper": 0.1,
+    "mouthPress": 0.05,
+}
+"""How readily a shape changes to meet the measures, left and right alike; shapes left out do not change."""
+
+MAX_ROUNDS: Final = 5
+"""Corrections of one frame: shapes that reach 0 or 1 in one are fixed in those that follow."""
+
+TYPICAL_CHIN_FRACTIONS: Final = (0.78, 0.91)
+"""Heights of the chin that are measured, as `chin_vertex` takes them."""
+
+RIDGE: Final = np.diag([1e-5, 2e-5, 1e-4, 1e-3, 1e-3])
+"""Where the shapes cannot meet all measures: the aperture has priority, the chin yields first."""
+
+
+class MouthMeasures:
+    """The measures of a face.
+
+    Args:
+        rig: Face with the 52 ARKit shapes and the landmarks of lips, corners and chin.
+
+    Attributes:
+        rows: (5, 52) float64, `measures = bias + rows @ weights`.
+        bias: (5,) float64.
+        unit: Metres of lip gap that `jawOpen` at 1 opens: the unit of aperture, upper lip and chin.
+    """
+
+    def __init__(self, rig: Rig) -> None:
+        gap, gap_row = rig.lip_gap_map()
+        rest_width, width_row = rig.lip_width_map()
+        self.unit = float(gap_row[rig.shape_names.index("jawOpen")])
+        upper_lip, _ = rig.middle_lip_pairs()
+        chin = [chin_vertex(rig, fraction) for fraction in TYPICAL_CHIN_FRACTIONS]
+        rounding = [name in ("mouthPucker", "mouthFunnel") for name in ARKIT_NAMES]
+        self.rows = np.stack(
+            [
+                gap_row / self.unit,
+                width_row / rest_width,
+                rig.deltas[:, upper_lip, 2].mean(1) / self.unit,
+                -rig.deltas[:, chin, 2].mean(1) / self.unit,
+                np.array(rounding, np.float64),
+            ]
+        ).astype(np.float64)
+        self.bias = np.array([gap / self.unit, 0.0, 0.0, 0.0, 0.0])
+        sides = [name.removesuffix("Left").removesuffix("Right") for name in ARKIT_NAMES]
+        self._compliance = np.array([COMPLIANCE.get(name, 0.0) for name in sides])
+
+    def __call__(self, weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Measure weights.
+
+        Args:
+            weights: (…, 52), 0..1.
+
+        Returns:
+            (…, 5), in the order of `MEASURES`.
+        """
+        return np.asarray(weights, np.float64) @ self.rows.T + self.bias
+
+    def fit(
+        self, weights: npt.NDArray[np.float32], target: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float32]:
+        """Correct weights as little as possible until they have given measures.
+
+        Least-norm steps weighted by `COMPLIANCE`. Measures that the shapes cannot have together within 0..1
+        are met as nearly as `RIDGE` says.
+
+        Args:
+            weights: (52,) in 0..1.
+            target: (5,) measures.
+
+        Returns:
+            (52,) weights in 0..1, a new array.
+        """
+        result = weights.astype(np.float64)
+        free = self._compliance
+        for _ in range(MAX_ROUNDS):
+            error = target - self.bias - self.rows @ result
+            compliant = self.rows * free
+            moved = result + np.linalg.solve(compliant @ self.rows.T + RIDGE, error) @ compliant
+            result = np.minimum(np.maximum(moved, 0.0), 1.0)
+            is_inside = moved == result
+            if is_inside.all():
+                break
+            free = free * is_inside
+        return result.astype(np.float32)
+
+
+@functools.lru_cache(maxsize=1)
+def default_mouth_measures() -> MouthMeasures:
+    """The measures of the default face."""
+    from streamingtalker_ros.face.default_head.stored import default_rig
+
+    return MouthMeasures(default_rig())
+
+
+def chin_vertex(rig: Rig, fraction: float) -> int:
+    """Find the vertex at the front of the chin at a given height.
+
+    Args:
+        rig: the rig.
+        fraction: height on the mid-plane; 0 is the border of the upper lip, 1 the end of the chin.
+
+    Returns:
+        Number of the vertex.
+    """
+    border = rig.landmark("outer_lip_upper")
+    top = rig.vertices[border[len(border) // 2]]
+    drop = -rig.deltas[rig.shape_names.index("jawOpen"), :, 2]
+    width = np.ptp(rig.vertices[rig.landmark("mouth_corners"), 1])
+    x, y, z = rig.vertices.T
+    front = np.flatnonzero(
+        (np.abs(y) < 0.06 * width)
+        & (drop > 0.5 * drop.max())
+        & (x > top[0] - 0.6 * width)
+        & (z < top[2] - 0.3 * width)
+    )
+    end = z[front].min()
+    height = top[2] + fraction * (end - top[2])
+    return int(front[np.argmin(np.abs(z[front] - height) - 0.2 * x[front])])
