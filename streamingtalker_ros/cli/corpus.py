@@ -318,10 +318,13 @@ def _add_from_video_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="VIDEO",
-        help="videos with sound of one speaker, or folders of them",
+        help="videos with sound of one speaker, or with --people of one each, or folders of them",
     )
     _add_out(parser)
     _add_speaker(parser)
+    parser.add_argument(
+        "--people", action="store_true", help="every video shows another speaker, whose voice bears its name"
+    )
     parser.add_argument(
         "--align",
         default="none",
@@ -376,6 +379,7 @@ def _run_from_video(args: argparse.Namespace) -> int:
         not args.no_pictures,
         report=print_result,
         scheduler=args.scheduler,
+        speaker_per_video=args.people,
     )
     if index is None:
         print_result(f"{args.landmarks or args.out / 'landmarks'}: landmarks of {len(videos)} videos at most")
@@ -531,7 +535,7 @@ SUBCOMMANDS: Final = {
         _run_reanimate,
     ),
     "from-video": _Kind(
-        "videos of one speaker: face tracked, solved for the 52 shapes, cut into clips; resumes where it "
+        "videos of speakers: face tracked, solved for the 52 shapes, cut into clips; resumes where it "
         "stopped",
         _add_from_video_arguments,
         _run_from_video,

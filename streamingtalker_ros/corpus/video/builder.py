@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Corpus of videos of one speaker: tracks, estimates the neutral pose, solves, cuts, draws previews.
+"""Corpus of videos of one or several speakers: tracks, finds neutral poses, solves, cuts, draws previews.
 
 Files beside the clips: `landmarks/` (tracks and audio, unless elsewhere), `pictures/` (one PNG per clip),
 `parts/` (finished videos), `rejected.json` (name: reason). A second call repeats only what changed.
@@ -92,13 +92,14 @@ def build_video_corpus(
     previews: bool = True,
     report: Report = _LOGGER.warning,
     scheduler: str | None = None,
+    speaker_per_video: bool = False,
 ) -> Index | None:
     """Write the corpus, or its landmarks only; a second call finishes an interrupted one.
 
     Args:
-        videos: videos of one speaker.
+        videos: videos of one speaker, or with `speaker_per_video` of one each.
         folder: folder to write.
-        speaker: name of the voice and of its speaking style.
+        speaker: name of the voice and of its speaking style; of the style alone with `speaker_per_video`.
         landmarks: folder of tracks; None for folder/landmarks.
         stage: "track", "solve" or "all".
         hold_out_every: every so many videos one is for test; 0 for none.
@@ -108,6 +109,7 @@ def build_video_corpus(
         previews: whether to draw an image per clip.
         report: called with one message per rejected video.
         scheduler: address of a Dask scheduler, whose workers are used instead; None for local processes.
+        speaker_per_video: whether every video shows another speaker, whose voice is named like the video.
 
     Returns:
         The index of the corpus; None after the stage "track".
@@ -130,15 +132,27 @@ def build_video_corpus(
     usable = _select_usable(names, landmarks, rejected, report)
     if not usable:
         raise TalkerError("every video was rejected: there is nothing to build a corpus from")
-    speaker_face = _estimate_speaker_face(usable, landmarks, report)
-    neutral = speaker_face.neutral
-    with atomic_output(folder / "neutral.npz") as partial, partial.open("wb") as file:
-        np.savez(file, reference=speaker_face.reference, points=neutral.points, head=neutral.head)
+    voices = {name: name if speaker_per_video else speaker for name in usable}
+    faces: dict[str, _SpeakerFace] = {}
+    for voice in dict.fromkeys(voices.values()):
+        names = [name for name in usable if voices[name] == voice]
+        faces[voice] = _estimate_speaker_face(names, landmarks, report)
+        path = folder / (f"neutral/{voice}.npz" if speaker_per_video else "neutral.npz")
+        _save_speaker_face(path, faces[voice])
     paths = {path.stem: path for path in unique}
     splits = {path.stem: assign_split(k, hold_out_every) for k, path in enumerate(unique)}
     work = [
         _SolveJob(
-            name, paths[name], folder, landmarks, transcripts, speaker, splits[name], previews, speaker_face
+            name,
+            paths[name],
+            folder,
+            landmarks,
+            transcripts,
+            voices[name],
+            speaker,
+            splits[name],
+            previews,
+            faces[voices[name]],
         )
         for name in usable
     ]
@@ -161,9 +175,8 @@ def build_video_corpus(
             "sources": {speaker: {"videos": len(usable), "rejected": len(rejected), "licence": licence}},
             "av_lag_s": float(np.median([entry["av_lag_s"] for entry in entries] or [0.0])),
             "neutral": {
-                "lip_gap": neutral.lip_gap,
-                "lip_width": neutral.lip_width,
-                "contact_gap": neutral.contact_gap,
+                name: float(np.median([getattr(face.neutral, name) for face in faces.values()]))
+                for name in ("lip_gap", "lip_width", "contact_gap")
             },
             "clips": entries,
         },
@@ -299,6 +312,12 @@ class _SpeakerFace:
         return crc32(self.reference.tobytes() + self.neutral.points.tobytes())
 
 
+def _save_speaker_face(path: Path, face: _SpeakerFace) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with atomic_output(path) as partial, partial.open("wb") as file:
+        np.savez(file, reference=face.reference, points=face.neutral.points, head=face.neutral.head)
+
+
 def _estimate_speaker_face(names: Sequence[str], landmarks: Path, report: Report) -> _SpeakerFace:
     """Estimate rigid reference and neutral pose from evenly spread videos."""
     count = min(MAX_NEUTRAL_CLIPS, len(names))
@@ -319,7 +338,8 @@ class _SolveJob:
     folder: Path
     landmarks: Path
     transcripts: str | os.PathLike[str] | None
-    speaker: str
+    voice: str
+    style: str
     split: str
     previews: bool
     speaker_face: _SpeakerFace
@@ -338,7 +358,8 @@ def _solve_video(job: _SolveJob) -> list[Index]:
         job.speaker_face.checksum,
         __version__,
         str(job.transcripts),
-        job.speaker,
+        job.voice,
+        job.style,
         job.split,
         job.previews,
         list(LIP_MEASUREMENTS),
@@ -362,17 +383,17 @@ def _solve_video(job: _SolveJob) -> list[Index]:
             solve_weights(clip_face, neutral, basis),
             relative_rotation(clip_face.head, neutral.head),
             crop_phones(phones, span[0] / FRAME_RATE, span[1] / FRAME_RATE),
-            job.speaker,
+            job.voice,
             job.split,
             job.name if len(spans) == 1 else f"{job.name}_{k:02d}",
-            job.speaker,
+            job.style,
             **lips,
         )
         entries.append(
             save_clip(
                 job.folder,
                 clip,
-                speaker=job.speaker,
+                speaker=job.voice,
                 text=text,
                 phone_source=phone_source,
                 start_s=span[0] / FRAME_RATE,
