@@ -36,6 +36,7 @@ MAX_ANTICIPATION_S = (
 )
 ROUNDING_GAIN = 2.0  # chosen, not fitted: a frontal camera measures narrower lips, not their protrusion
 PRESS_WEIGHTS = {"p": 0.40, "b": 0.34, "m": 0.26}  # mouthPress of each bilabial contact
+TONGUE_WEIGHTS = {"th": 0.35, "dh": 0.25, "l": 0.12}  # tongueOut of phones that show the tongue's tip
 MIN_CONTACT_RAMP_S = 0.03  # shortest time in which a contact forms or opens
 MIN_PAUSE_S = 0.12  # the mouth does not close in a shorter pause
 
@@ -281,7 +282,7 @@ def synthesize_lips(
     pressed = _contact_curve(
         t, phones, BILABIALS, _bilabial_span, strength=PRESS_WEIGHTS, sharpness=sharpness
     )
-    tongue = _contact_curve(t, phones, {"th", "dh"}, _dental_span, strength={"th": 0.16, "dh": 0.09})
+    tongue = _contact_curve(t, phones, TONGUE_WEIGHTS, _dental_span, strength=TONGUE_WEIGHTS)
     aperture = (1.0 - closed) * speaking * style.amplitude
     jaw = np.clip(style.amplitude * blend["jaw"], 0.0, 0.95) * speaking
     part = blend["part"] * aperture * (1.0 - bitten)
@@ -301,12 +302,15 @@ def synthesize_lips(
     add(0.2 * funnel, "jawForward")
     add(0.48 * spread, "mouthSmileLeft", "mouthSmileRight")
     add(0.50 * spread, "mouthStretchLeft", "mouthStretchRight")
-    add(0.10 * spread, "mouthDimpleLeft", "mouthDimpleRight", "cheekSquintLeft", "cheekSquintRight")
+    add(0.10 * spread, "mouthDimpleLeft", "mouthDimpleRight")
+    add(0.25 * spread, "cheekSquintLeft", "cheekSquintRight")  # cheeks rise with the mouth's corners
+    add(0.15 * part, "noseSneerLeft", "noseSneerRight")  # and the wings of the nose with the upper lip
     add(0.65 * part + 0.16 * bitten * speaking * (1.0 - closed), "mouthUpperUpLeft", "mouthUpperUpRight")
     add(part, "mouthLowerDownLeft", "mouthLowerDownRight")
     add(pressed, "mouthPressLeft", "mouthPressRight")
     add(0.25 * pressed + 0.45 * bitten * (1.0 - closed), "mouthRollLower")
     add(0.25 * pressed, "mouthRollUpper")
-    add(0.25 * pressed, "mouthShrugUpper")
+    add(0.25 * pressed, "mouthShrugUpper", "mouthShrugLower")
+    add(0.20 * pressed, "cheekPuff")  # air pressure behind the lips
     add(tongue * aperture, "tongueOut")
     return np.clip(weights, 0.0, 1.0).astype(np.float32)

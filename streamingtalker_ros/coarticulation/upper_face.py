@@ -21,7 +21,12 @@ RaiseShapes = Callable[..., None]  # raise_shapes(values (T,), *shape names)
 
 LID_CLOSING_S, LID_CLOSED_S, LID_OPENING_S = 0.12, 0.045, 0.20
 SACCADE_S = 0.04
-HEAD_LIMIT_RAD = 0.08  # per axis
+HEAD_LIMIT_RAD = 0.16  # per axis
+# Lively talk turns the head by 5 to 15 degrees in an utterance (Hadar et al., 1983).
+SWAY_RAD = (0.022, 0.030, 0.040)  # slow motion: roll, nod, turn
+NOD_RAD = (0.02, 0.085)  # least and greatest nod on a stressed vowel
+FROWN_PROB = 0.25  # of an accent that lowers the brows instead of raising them
+ASYMMETRY = (0.75, 1.0)  # of the weaker side of a movement of the brows
 MIN_PAUSE_S = 0.12  # a longer pause ends a phrase
 
 UPPER_FACE_MASK = np.array([name.startswith(("eye", "brow")) for name in ARKIT_NAMES])
@@ -131,11 +136,10 @@ def synthesize_upper_face(
     _add_gaze(rng, t, duration, raise_shapes)
 
     baseline = 0.04 + 0.03 * _smooth_noise(rng, t, 7.0)
-    inner, outer = np.maximum(baseline, 0.0), np.maximum(0.7 * baseline, 0.0)
-    head = np.stack(
-        [size * _smooth_noise(rng, t, period) for size, period in ((0.010, 5.0), (0.012, 4.0), (0.016, 6.0))],
-        1,
-    )
+    inner, frown = np.maximum(baseline, 0.0), np.zeros(num_frames)
+    outer = np.repeat(np.maximum(0.7 * baseline, 0.0)[None], 2, axis=0)  # left, right
+    sway = zip(SWAY_RAD, (5.0, 4.0, 6.0), strict=True)  # periods in seconds
+    head = np.stack([size * _smooth_noise(rng, t, period) for size, period in sway], 1)
     last_brow = last_nod = -9.0
     for phone in phones:
         if phone.name not in VOWELS or not phone.stress:
@@ -143,18 +147,24 @@ def synthesize_upper_face(
         if phone.start - last_brow > 0.7 and rng.random() < 0.22:
             last_brow, size = phone.start, rng.uniform(0.12, 0.40)
             raised = _bump(t, phone.start - 0.10, phone.start + 0.10, phone.end + rng.uniform(0.2, 0.5))
-            inner = np.maximum(inner, size * raised)
-            outer = np.maximum(outer, size * rng.uniform(0.3, 0.8) * raised)
+            if rng.random() < FROWN_PROB:
+                frown = np.maximum(frown, 0.8 * size * raised)
+            else:
+                inner = np.maximum(inner, size * raised)
+                sides = rng.permutation((1.0, rng.uniform(*ASYMMETRY)))[:, None]
+                outer = np.maximum(outer, size * rng.uniform(0.3, 0.8) * sides * raised)
         if phone.start - last_nod > 0.30 and rng.random() < 0.5:
-            last_nod, size = phone.start, rng.uniform(0.008, 0.035)
+            last_nod, size = phone.start, rng.uniform(*NOD_RAD)
             beat = _bump(t, phone.start - 0.12, phone.start + 0.12, phone.end + 0.40)
             head[:, 1] += size * beat  # a nod: forward and down
             head[:, 0] += 0.35 * size * rng.normal() * beat
             head[:, 2] += 0.35 * size * rng.normal() * beat
     raise_shapes(liveliness * inner, "browInnerUp")
-    raise_shapes(liveliness * outer, "browOuterUpLeft")
-    raise_shapes(liveliness * 0.96 * outer, "browOuterUpRight")
-    raise_shapes(np.maximum(0.25 * inner - 0.03, 0.0) * liveliness, "eyeWideLeft", "eyeWideRight")
+    raise_shapes(liveliness * outer[0], "browOuterUpLeft")
+    raise_shapes(liveliness * outer[1], "browOuterUpRight")
+    raise_shapes(liveliness * frown, "browDownLeft", "browDownRight")
+    raise_shapes(0.5 * liveliness * frown, "eyeSquintLeft", "eyeSquintRight")
+    raise_shapes(np.maximum(0.4 * inner - 0.04, 0.0) * liveliness, "eyeWideLeft", "eyeWideRight")
     weights[:, INDEX["eyeWideLeft"]] *= 1.0 - weights[:, INDEX["eyeBlinkLeft"]]
     weights[:, INDEX["eyeWideRight"]] *= 1.0 - weights[:, INDEX["eyeBlinkRight"]]
     head = HEAD_LIMIT_RAD * np.tanh(liveliness * head / HEAD_LIMIT_RAD)
