@@ -33,6 +33,7 @@ HEAD_PHONES = {  # articulation head -> indices into PHONES of the phones it det
 }
 MOUTH_SHAPES = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth"))]
 # Lip gaps below are in units of a wide-open mouth (see `face/mouth_measures.py`).
+AMPLITUDE_WEIGHT = 2.0  # of the error of a measure's standard deviation, against that of its values
 GAP_SCALE = 8.0  # brings an open vowel's gap to order 1
 CONTACT_GAP = 0.02  # lips touch below this gap
 COSTLY_GAP = 0.12  # closing lips that are this far apart is as wrong as missing a closure
@@ -161,8 +162,7 @@ def articulation_loss(
     target = lips.measures(window.motion)
     gap = target[..., APERTURE]
     if encoder.has_lip_head:
-        error = (encoder.lip_head(features).float() - target) / target.new_tensor(SPEECH_STD)
-        loss = loss + (error.square().sum(-1) * window.loss_mask).sum() / window.loss_mask.sum()
+        loss = loss + measures_loss(encoder.lip_head(features).float(), target, window.loss_mask)
     for head in (name for name in HEAD_PHONES if name in encoder.auxiliary_heads):
         is_phone = torch.isin(window.phones, HEAD_PHONES[head].to(features.device))
         is_beside = functional.max_pool1d(is_phone.float()[:, None], 3, 1, 1)[:, 0].bool() & ~is_phone
@@ -179,6 +179,34 @@ def articulation_loss(
             )
             loss = loss + cross_entropy / mask.sum()
     return loss
+
+
+def measures_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Squared errors of the mouth's measures, and of their standard deviation in each window.
+
+    The mean that minimizes the first moves less than people do, the more so the less a measure can be heard;
+    the second keeps the amplitude.
+
+    Args:
+        predicted: (B, T, 5) measures.
+        target: (B, T, 5) measures.
+        mask: (B, T) 1 where a frame counts.
+
+    Returns:
+        A scalar; errors are relative to `SPEECH_STD`.
+    """
+    weight = mask[..., None]
+    count = weight.sum(1).clamp(min=1.0)  # (B, 1)
+    scale = target.new_tensor(SPEECH_STD)
+
+    def deviation(values: torch.Tensor) -> torch.Tensor:
+        mean = (values * weight).sum(1) / count
+        variance = ((values - mean[:, None]).square() * weight).sum(1) / count
+        return (variance + 1e-6 * scale.square()).sqrt()
+
+    error = (((predicted - target) / scale).square() * weight).sum() / mask.sum()
+    amplitude = ((deviation(predicted) - deviation(target)) / scale).square().sum(-1).mean()
+    return error + AMPLITUDE_WEIGHT * amplitude
 
 
 def closure_event_loss(

@@ -340,9 +340,7 @@ def test_tracks_from_another_machine_become_a_corpus(built: BuiltCorpus) -> None
         assert (built.folder / "pictures" / f"{clip.name}.png").stat().st_size > 4000
 
 
-def test_videos_of_several_people_have_a_voice_and_a_neutral_pose_each(
-    tracks: Path, tmp_path: Path
-) -> None:
+def test_videos_of_several_people_have_a_voice_and_a_neutral_pose_each(tracks: Path, tmp_path: Path) -> None:
     folder = tmp_path / "people"
     videos = [f"take{k}.mp4" for k in range(4)]
     options = ("--landmarks", tracks, "--stage", "solve", "--every", 0, "--jobs", 1, "--no-pictures")

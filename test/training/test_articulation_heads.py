@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from streamingtalker_ros.face.mouth_measures import SPEECH_STD
 from streamingtalker_ros.training.articulation_heads import closure_thresholds, open_vowel_thresholds
-from streamingtalker_ros.training.encoder import closure_event_loss
+from streamingtalker_ros.training.encoder import AMPLITUDE_WEIGHT, closure_event_loss, measures_loss
 
 
 def test_closure_thresholds_reach_the_recall_unless_vowels_limit_it() -> None:
@@ -58,3 +59,19 @@ def test_the_most_certain_frame_counts_for_a_phone_and_false_closures_cost_by_th
 
 def test_open_vowel_thresholds_suppress_at_most_the_given_fraction_of_closures() -> None:
     assert open_vowel_thresholds([np.linspace(0, 1, 101), np.zeros(900)], 0.2) == pytest.approx((0.8, 0.9))
+
+
+def test_measures_that_are_half_heard_are_predicted_with_most_of_their_amplitude() -> None:
+    generator = torch.Generator().manual_seed(0)
+    heard, unheard = torch.randn(2, 40, 200, 5, generator=generator) * torch.tensor(SPEECH_STD)
+    r = 0.5
+    target = r * heard + (1.0 - r * r) ** 0.5 * unheard
+    mask = torch.ones(40, 200)
+    assert measures_loss(target, target, mask) == 0.0
+    gains = torch.linspace(0.0, 1.5, 31)
+    best = gains[np.argmin([float(measures_loss(gain * heard, target, mask)) for gain in gains])]
+    assert best == pytest.approx((r + AMPLITUDE_WEIGHT) / (1.0 + AMPLITUDE_WEIGHT), abs=0.06)
+    masked = mask.clone()
+    masked[:, 100:] = 0.0
+    wrong_there = torch.where(masked[..., None] > 0, target, 9.0)
+    assert measures_loss(wrong_there, target, masked) == pytest.approx(0.0, abs=1e-6)
