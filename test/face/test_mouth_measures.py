@@ -63,7 +63,7 @@ def test_a_mouth_that_has_the_measures_already_is_left_alone() -> None:
 def test_only_compliant_shapes_change_and_both_sides_alike() -> None:
     weights = spoken_weights(1)[0]
     weights[INDEX["browInnerUp"]] = weights[INDEX["mouthLeft"]] = 0.3
-    changed = MOUTH.fit(weights, MOUTH(weights) + [0.1, 0.03, 0.03, 0.05, 0.1]) - weights
+    changed = MOUTH.fit(weights, MOUTH(weights) + np.array([0.1, 0.03, 0.03, 0.05, 0.1])) - weights
     for name, change in zip(ARKIT_NAMES, changed, strict=True):
         if name.removesuffix("Left").removesuffix("Right") not in COMPLIANCE:
             assert change == 0.0
