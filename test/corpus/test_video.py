@@ -340,6 +340,13 @@ def test_tracks_from_another_machine_become_a_corpus(built: BuiltCorpus) -> None
         assert (built.folder / "pictures" / f"{clip.name}.png").stat().st_size > 4000
 
 
+def test_a_name_of_the_grid_corpus_is_a_sentence() -> None:
+    assert transcript.grid_sentence("bbaf2n") == "bin blue at f two now"
+    assert transcript.grid_sentence("swwzzs") == "set white with zed zero soon"
+    for name in ("take0", "bbaf2", "bbaf2nx", "bbaw2n", "video_1", ""):
+        assert transcript.grid_sentence(name) == ""
+
+
 def test_videos_of_several_people_have_a_voice_and_a_neutral_pose_each(tracks: Path, tmp_path: Path) -> None:
     folder = tmp_path / "people"
     videos = [f"take{k}.mp4" for k in range(4)]

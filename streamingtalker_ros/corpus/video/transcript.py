@@ -2,8 +2,8 @@
 """Phones of a video's audio: from word times, from a transcript, or from loudness alone.
 
 `label_phones(name, pcm, folder)` looks for NAME.align (word times of the GRID corpus) or NAME.txt (a
-transcript) and runs forced alignment; where that fails, words with times become phones named `voice`, of
-unknown label.
+transcript), or reads the sentence off a name of that corpus, and runs forced alignment; where that fails,
+words with times become phones named `voice`, of unknown label.
 """
 
 from __future__ import annotations
@@ -28,6 +28,27 @@ GRID_SILENCES: Final = ("sil", "sp")
 
 VOICE_PHONE: Final = "voice"
 """Name of a phone of speech whose label is unknown."""
+
+GRID_WORDS: Final = (
+    {"b": "bin", "l": "lay", "p": "place", "s": "set"},
+    {"b": "blue", "g": "green", "r": "red", "w": "white"},
+    {"a": "at", "b": "by", "i": "in", "w": "with"},
+    {letter: letter for letter in "abcdefghijklmnopqrstuvxy"} | {"z": "zed"},
+    {
+        "z": "zero",
+        "1": "one",
+        "2": "two",
+        "3": "three",
+        "4": "four",
+        "5": "five",
+        "6": "six",
+        "7": "seven",
+        "8": "eight",
+        "9": "nine",
+    },
+    {"a": "again", "n": "now", "p": "please", "s": "soon"},
+)
+"""Words of the six characters of a clip's name in the GRID corpus (Cooke et al., 2006)."""
 
 LETTER_NAMES: Final = {"z": "zed"}
 """British letter names; the dictionary holds the other letters."""
@@ -57,7 +78,8 @@ def label_phones(
     Args:
         name: stem of the video.
         pcm: (n,) its audio at 16 kHz.
-        folder: folder of NAME.align or NAME.txt; None if there are none.
+        folder: folder of NAME.align or NAME.txt; None if there are none; a name of the GRID corpus is
+            a sentence.
 
     Returns:
         (phones from 0 to the end of the audio, text, source of the phones: "aligned", "words" or "loudness").
@@ -75,6 +97,7 @@ def label_phones(
             text = " ".join(LETTER_NAMES.get(word, word) for word, _, _ in words)
         elif text_path.is_file():
             text = " ".join(text_path.read_text(encoding="utf-8").split())
+    text = text or grid_sentence(name)
     if text:
         phones = _align(pcm, text, words)
         if phones:
@@ -85,6 +108,19 @@ def label_phones(
         ]
         return _insert_pauses(voiced, duration), text, "words"
     return detect_voice(pcm), text, "loudness"
+
+
+def grid_sentence(name: str) -> str:
+    """Sentence of a clip of the GRID corpus.
+
+    Args:
+        name: stem of the video, such as `bbaf2n`.
+
+    Returns:
+        The sentence ("bin blue at f two now"); empty if the name is none of that corpus.
+    """
+    words = [table.get(letter) for letter, table in zip(name, GRID_WORDS, strict=False)]
+    return " ".join(map(str, words)) if len(name) == len(GRID_WORDS) and all(words) else ""
 
 
 def read_word_times(path: str | os.PathLike[str]) -> Words:
