@@ -244,7 +244,8 @@ class WindowSampler:
             _motion_variants(clip, motion_variants, use_captured_upper_face, self.window_length)
             for clip in clips
         ]
-        self.clip_lengths = np.array([len(motions[0]) for motions in variants])
+        self.clip_lengths = np.array([len(motions[0]) for motions in variants])  # padded to a window
+        self._true_lengths = np.array([len(clip.weights) for clip in clips])
         audio_lengths = self.clip_lengths + lookahead
         self._motion, self._motion_starts = self._concatenate(
             [motion for motions in variants for motion in motions], (len(clips), motion_variants)
@@ -315,6 +316,7 @@ class WindowSampler:
         labels = self._row_ranges(self._label_starts[clip] + first, self.window_length + self.lookahead)
         loss_mask = np.ones((batch_size, self.window_length), np.float32)
         loss_mask[first > 0, : self.burn_in] = 0.0
+        loss_mask[first[:, None] + np.arange(self.window_length) >= self._true_lengths[clip, None]] = 0.0
         mels, loudness, snr, clean = (
             self._sample_audio(clip, first, rng, with_clean) if self._has_audio else (None,) * 4
         )

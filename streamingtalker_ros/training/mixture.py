@@ -35,7 +35,7 @@ def load_mixture(
         folders: corpus folders.
         split: "train", "validation" or "test".
         fractions: folder's name -> fraction of the windows; corpora that it leaves out share the rest by
-            length.
+            length, corpora of fraction 0 are not read.
 
     Returns:
         The clips, short ones concatenated, and their probabilities (clips,), which sum to 1.
@@ -54,7 +54,7 @@ def load_mixture(
     clips: list[Clip] = []
     lengths: list[int] = []
     corpus_names: list[str] = []
-    for folder in folders:
+    for folder in (folder for folder in folders if fractions.get(folder.name, 1.0) > 0.0):
         corpus = concatenate_short_clips(normalize_amplitude(load_corpus(folder, split)))
         clips += corpus
         corpus_names += [folder.name] * len(corpus)

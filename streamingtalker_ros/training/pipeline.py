@@ -101,7 +101,7 @@ def make_plan(
     """
     plan = PipelinePlan(
         Path(out),
-        {**recipe, "mixture": dict(recipe["mixture"])},
+        {**recipe, **{section: dict(recipe[section]) for section in ("mixture", "head_mixture")}},
         [Path(folder).resolve() for folder in extra_corpora],
     )
     for name, folder in sources.items():
@@ -111,6 +111,7 @@ def make_plan(
         kind, source_names, options = _parse_entry(name, entry)
         reason = _missing_requirement(kind, source_names, sources, plan)
         if reason:
+            plan.recipe["head_mixture"].pop(name, None)
             fraction = plan.recipe["mixture"].pop(name, None)
             of_mixture = f", {fraction:.0%} of the mixture," if fraction else ""
             plan.omissions.append(f"{name}{of_mixture} is left out: {reason}")
@@ -341,8 +342,12 @@ def run_pipeline(
     )
     log.run_once(
         "articulation_heads",
-        {**shared, "articulation_heads": recipe["articulation_heads"]},
-        lambda: stages.train_articulation_heads(plan.folders, out, recipe, None, device, sampler()),
+        {
+            **shared,
+            "articulation_heads": recipe["articulation_heads"],
+            "head_mixture": recipe["head_mixture"],
+        },
+        lambda: stages.train_articulation_heads(plan.folders, out, recipe, None, device),
     )
     log.run_once(
         "checkpoint",

@@ -30,6 +30,7 @@ SECTIONS: dict[str, type | None] = {  # section -> dataclass of its values, None
     "corpora": None,
     "model": TalkerConfig,
     "mixture": None,
+    "head_mixture": None,
     "windows": None,
     "codec": TrainerConfig,
     "encoder": EncoderPretrainingConfig,

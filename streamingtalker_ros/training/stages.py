@@ -333,11 +333,12 @@ def train_articulation_heads(
     recipe: Recipe,
     start: str | Path | None = None,
     device: str = "auto",
-    sampler: WindowSampler | None = None,
 ) -> Path:
     """Train the articulation and voice-activity heads on the frozen encoder; leaves `articulation_heads`.
 
-    The thresholds of closure and open vowels are chosen on held-out clips.
+    They learn from the recipe's `head_mixture`, in which people who were filmed can weigh more than in the
+    encoder's training, which would learn their few clips by heart. The thresholds of closure and open vowels
+    are chosen on held-out clips.
 
     Args:
         corpora: corpus folders.
@@ -345,7 +346,6 @@ def train_articulation_heads(
         recipe: of `recipe.read_recipe`.
         start: checkpoint folder to begin with; the run's generator when None.
         device: see `distributed.get_process`.
-        sampler: of `make_sampler`, where it exists already.
 
     Returns:
         The checkpoint folder.
@@ -372,7 +372,8 @@ def train_articulation_heads(
     )
     network.eval().load_state_dict(talker.state_dict(), strict=False)  # only heads may be new
     settings = TrainerConfig(**recipe["articulation_heads"])
-    sampler = sampler or make_sampler(corpora, "train", recipe, network, process.device)
+    mixture = {"mixture": recipe["head_mixture"] or recipe["mixture"]}
+    sampler = make_sampler(corpora, "train", {**recipe, **mixture}, network, process.device)
     network.to(process.device)
     stage = ArticulationHeadStage(
         network.encoder,
