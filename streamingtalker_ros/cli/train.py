@@ -143,22 +143,6 @@ def _stage_options() -> argparse.ArgumentParser:
 
 
 def _add_tools(stages: Any, formatter_class: Any) -> None:
-    average = stages.add_parser(
-        "average", help="average the encoders of several checkpoints", formatter_class=formatter_class
-    )
-    average.add_argument(
-        "folders", nargs="+", metavar="DIR", help="checkpoints whose training began with the same weights"
-    )
-    average.add_argument("--out", required=True, metavar="DIR", help="checkpoint to write")
-    average.add_argument(
-        "--weights", nargs="+", type=number(0, MAX_WEIGHT), default=None, help="of each; equal when left out"
-    )
-    average.add_argument(
-        "--base",
-        default=None,
-        metavar="DIR",
-        help="checkpoint with all weights but the encoder's; the first when left out",
-    )
     curves = stages.add_parser(
         "curves", help="plot the training curves of stages", formatter_class=formatter_class
     )
@@ -196,7 +180,6 @@ def run(args: argparse.Namespace) -> int:
         TalkerError: If an option does not fit the stage, or its data or configuration is unusable.
     """
     tools = {
-        "average": _average,
         "curves": _plot_curves,
         "coarticulation-fit": _fit_coarticulation,
         "coarticulation-residual": _train_residual,
@@ -331,17 +314,6 @@ def _parse_corpus_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     from streamingtalker_ros.cli.main import create_parser
 
     return create_parser(["corpus"]).parse_args(["corpus", *arguments])
-
-
-def _average(args: argparse.Namespace) -> int:
-    require("torch", "averaging checkpoints")
-    from streamingtalker_ros.model.blendshape import checkpoint
-    from streamingtalker_ros.training.checkpoint_averaging import average_encoders
-
-    check_output_folder(args.out, inputs=[*args.folders, args.base])
-    checkpoint.save(args.out, average_encoders(args.folders, args.weights, args.base))
-    print_result(f"checkpoint: {args.out}")
-    return 0
 
 
 def _plot_curves(args: argparse.Namespace) -> int:

@@ -88,7 +88,6 @@ class Batch:
         first: (B,) int64 index of row 0 in its clip.
         loss_mask: (B, T) float32, 1 where the loss counts.
         snr: (B,) dB of the augmentation, infinite where nothing was added; None without audio.
-        clean: features of the same windows before augmentation, where they were requested.
     """
 
     mels: torch.Tensor
@@ -100,7 +99,6 @@ class Batch:
     first: torch.Tensor
     loss_mask: torch.Tensor
     snr: torch.Tensor | None = None
-    clean: Features | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device."""
@@ -296,13 +294,12 @@ class WindowSampler:
         for starts, count in zip(self._motion_starts, self.clip_lengths, strict=True):
             yield from (self._motion[start : start + count].cpu().numpy() for start in starts)
 
-    def sample(self, batch_size: int, rng: np.random.Generator, with_clean: bool = False) -> Batch:
+    def sample(self, batch_size: int, rng: np.random.Generator) -> Batch:
         """A random batch.
 
         Args:
             batch_size: number of windows B.
             rng: with PyTorch's generator, which augmentation uses, the only source of randomness.
-            with_clean: also fill `Batch.clean`.
         """
         clip = rng.choice(len(self.clip_lengths), batch_size, p=self.clip_probs)
         variant = rng.integers(0, self._motion_starts.shape[1], batch_size)
@@ -317,9 +314,7 @@ class WindowSampler:
         loss_mask = np.ones((batch_size, self.window_length), np.float32)
         loss_mask[first > 0, : self.burn_in] = 0.0
         loss_mask[first[:, None] + np.arange(self.window_length) >= self._true_lengths[clip, None]] = 0.0
-        mels, loudness, snr, clean = (
-            self._sample_audio(clip, first, rng, with_clean) if self._has_audio else (None,) * 4
-        )
+        mels, loudness, snr = self._sample_audio(clip, first, rng) if self._has_audio else (None,) * 3
         return Batch(
             mels,  # pyright: ignore[reportArgumentType] # stages that read audio are given a sampler with audio
             loudness,  # pyright: ignore[reportArgumentType]
@@ -330,7 +325,6 @@ class WindowSampler:
             self._to_device(first),
             self._to_device(loss_mask),
             snr,
-            clean,
         )
 
     def sample_noise_only(self, batch_size: int, rng: np.random.Generator) -> Features:
@@ -361,9 +355,8 @@ class WindowSampler:
         clip: npt.NDArray[np.int64],
         first: npt.NDArray[np.int64],
         rng: np.random.Generator,
-        with_clean: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Features | None]:
-        """Log-mel, loudness, SNR and clean features of the windows that begin at `first` of each clip."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Log-mel, loudness and SNR of the windows that begin at `first` of each clip."""
         batch_size, variants = len(clip), self._audio_starts.shape[1]
         variant = np.where(
             rng.random(batch_size) < self.clean_prob,
@@ -373,14 +366,8 @@ class WindowSampler:
         start = self._audio_starts[clip, variant] + first
         rows = self._row_ranges(start, self.window_length + self.lookahead)
         mels, loudness = self._mels[rows].float(), self._loudness[rows]
-        clean = None
-        if with_clean:
-            clean_rows = self._row_ranges(
-                self._audio_starts[clip, 0] + first, self.window_length + self.lookahead
-            )
-            clean = self._mels[clean_rows].float(), self._loudness[clean_rows]
         if not self.augmentation_prob:
-            return mels, loudness, torch.full((batch_size,), np.inf, device=self.device), clean
+            return mels, loudness, torch.full((batch_size,), np.inf, device=self.device)
         level = self._level[rows]
         level_before = self._level[self._to_device(np.maximum(start - 1, 0))]
         initial_level = torch.where(
@@ -395,7 +382,6 @@ class WindowSampler:
             torch.where(is_augmented[:, None, None, None], mixed_mels, mels),
             torch.where(is_augmented[:, None], mixed_loudness, loudness),
             torch.where(is_augmented, snr, torch.full_like(snr, np.inf)),
-            clean,
         )
 
     def _sample_noise(self, batch_size: int, rng: np.random.Generator) -> torch.Tensor:

@@ -9,9 +9,6 @@ little gradient for the encoder.
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import nn
@@ -25,7 +22,6 @@ from streamingtalker_ros.model.blendshape.encoder import AudioEncoder
 from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS
 from streamingtalker_ros.training.batches import IGNORED_LABEL, PHONES, Batch, WindowSampler
 from streamingtalker_ros.training.distributed import autocast
-from streamingtalker_ros.training.trainer import TrainerConfig
 
 HEAD_PHONES = {  # articulation head -> indices into PHONES of the phones it detects
     head: torch.tensor([PHONES.index(name) for name in sorted(names) if name in PHONES])
@@ -41,22 +37,6 @@ MASKED_CLOSURE_SNR_DB, AUDIBLE_CLOSURE_SNR_DB = 10.0, 30.0  # from least to full
 MIN_CLOSURE_WEIGHT = 0.1
 SOFT_MAX_WIDTH = 0.5  # of a logit, of the soft maximum over a phone's frames
 SPEC_AUGMENT_PROB = 0.75
-
-
-@dataclass(frozen=True)
-class EncoderPretrainingConfig(TrainerConfig):
-    """Settings of the loop and of this stage.
-
-    Attributes:
-        consistency_weight: weight of the squared distance between the features of an augmented window and
-            those that the initial encoder computes from the clean window (noisy-student training, after Xie
-            et al. 2020). The predictor and the head then still fit the encoder.
-        initial_weights_ratio: fraction of the initial weights in the final ones: 1 - alpha of WiSE-FT
-            (Wortsman et al. 2022).
-    """
-
-    consistency_weight: float = 0.0
-    initial_weights_ratio: float = 0.0
 
 
 def augment_features(mels: torch.Tensor) -> torch.Tensor:
@@ -265,7 +245,6 @@ class EncoderPretraining:
         lips: the rig's lip measures.
         batch_size: windows per step.
         mixed_precision: bfloat16 where it is fast.
-        consistency_weight: see `EncoderPretrainingConfig`.
     """
 
     def __init__(
@@ -277,11 +256,7 @@ class EncoderPretraining:
         lips: LipShape,
         batch_size: int,
         mixed_precision: bool = True,
-        consistency_weight: float = 0.0,
     ) -> None:
-        self.consistency_weight = consistency_weight
-        if consistency_weight:
-            self.initial_encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
         self.encoder, self.codec, self.lookahead = encoder, codec, lookahead
         self.sampler, self.lips, self.batch_size = sampler, lips, batch_size
         self.mixed_precision = mixed_precision
@@ -290,8 +265,7 @@ class EncoderPretraining:
 
     def __call__(self, step: int, rng: np.random.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Loss and metrics of a random batch; see `trainer.Stage`."""
-        window = self.sampler.sample(self.batch_size, rng, with_clean=self.consistency_weight > 0)
-        window = window.to(self.device)
+        window = self.sampler.sample(self.batch_size, rng).to(self.device)
         with autocast(self.device, self.mixed_precision):
             features = self.encoder.encode(augment_features(window.mels), window.loudness)
             voice = self.encoder.vad_head(features)[..., 0].float()
@@ -309,15 +283,4 @@ class EncoderPretraining:
             "phone_accuracy": is_right.sum() / is_labelled.sum(),
         }
         loss = mouth + phones + 0.3 * voice_loss + articulation
-        if self.consistency_weight:
-            distance = (features.float() - self._initial_features(window)).square().mean()
-            metrics["consistency"] = distance
-            loss = loss + self.consistency_weight * distance
         return loss, {name: value.detach() for name, value in metrics.items()}
-
-    @torch.no_grad()
-    def _initial_features(self, window: Batch) -> torch.Tensor:
-        """The initial encoder's features of the clean windows: (B, T + look-ahead, audio_width)."""
-        assert window.clean is not None
-        with autocast(self.device, self.mixed_precision):
-            return self.initial_encoder.encode(*window.clean).float()

@@ -349,11 +349,7 @@ def run_pipeline(
         },
         lambda: stages.train_articulation_heads(plan.folders, out, recipe, None, device),
     )
-    log.run_once(
-        "checkpoint",
-        {"motion_gain": recipe["motion_gain"]},
-        lambda: stages.export_checkpoint(out, recipe, out / CHECKPOINT_FOLDER),
-    )
+    log.run_once("checkpoint", {}, lambda: stages.export_checkpoint(out, out / CHECKPOINT_FOLDER))
     return out / CHECKPOINT_FOLDER
 
 

@@ -16,8 +16,6 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.config_fields import check_fields
-from streamingtalker_ros.training import motion_gain
-from streamingtalker_ros.training.encoder import EncoderPretrainingConfig
 from streamingtalker_ros.training.feature_augmentation import FeatureAugmentationConfig
 from streamingtalker_ros.training.generator import GeneratorConfig, HistoryConfig
 from streamingtalker_ros.training.recipe_keys import modernize_sections
@@ -33,11 +31,10 @@ SECTIONS: dict[str, type | None] = {  # section -> dataclass of its values, None
     "head_mixture": None,
     "windows": None,
     "codec": TrainerConfig,
-    "encoder": EncoderPretrainingConfig,
+    "encoder": TrainerConfig,
     "generator": GeneratorConfig,
     "articulation_heads": TrainerConfig,
     "history": HistoryConfig,
-    "motion_gain": None,
 }
 WINDOW_DEFAULTS: dict[str, Any] = {"frames": 80, "burn_in": 32, "motion_variants": 2, "audio_variants": 3}
 WINDOW_KEYS = (
@@ -97,7 +94,6 @@ def _check_recipe(content: dict[str, Any], path: str | Path) -> Recipe:
     check_keys(
         augmentation, [field.name for field in fields(FeatureAugmentationConfig)], f"{where}, augmentation"
     )
-    motion_gain.validate_gains(recipe["motion_gain"])
     return recipe
 
 

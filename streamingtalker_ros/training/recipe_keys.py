@@ -18,7 +18,6 @@ OLD_SECTIONS = {
     "listener": "encoder",
     "talker": "generator",
     "closure": "articulation_heads",
-    "gains": "motion_gain",
     "pieces": "segments",
 }
 _OLD_LOOP_KEYS = {
@@ -47,7 +46,7 @@ OLD_KEYS: dict[str, dict[str, str]] = {
         "jobs": "num_workers",
     },
     "codec": _OLD_LOOP_KEYS,
-    "encoder": {**_OLD_LOOP_KEYS, "steady": "consistency_weight", "keep": "initial_weights_ratio"},
+    "encoder": _OLD_LOOP_KEYS,
     "generator": {**_OLD_LOOP_KEYS, "listens": "train_encoder", "draws": "noise_draws"},
     "articulation_heads": _OLD_LOOP_KEYS,
     "history": {
@@ -60,7 +59,6 @@ OLD_KEYS: dict[str, dict[str, str]] = {
         "neutral": "style_dropout",
         "deaf": "audio_dropout",
     },
-    "motion_gain": {"lids": "eyelids"},
     "data": {"incomplete": "skip_incomplete"},
     "segments": {
         "whole": "full_clip_prob",

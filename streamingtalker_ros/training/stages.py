@@ -29,7 +29,7 @@ from streamingtalker_ros.model.blendshape.codec import MotionCodec
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
 from streamingtalker_ros.output_files import atomic_output, write_text
-from streamingtalker_ros.training import distributed, motion_gain
+from streamingtalker_ros.training import distributed
 from streamingtalker_ros.training.articulation_heads import (
     ArticulationHeadStage,
     closure_thresholds,
@@ -38,7 +38,7 @@ from streamingtalker_ros.training.articulation_heads import (
 )
 from streamingtalker_ros.training.batches import WindowSampler, clip_motion
 from streamingtalker_ros.training.codec import CodecStage, measure_latents, measure_motion
-from streamingtalker_ros.training.encoder import EncoderPretraining, EncoderPretrainingConfig
+from streamingtalker_ros.training.encoder import EncoderPretraining
 from streamingtalker_ros.training.generator import GeneratorConfig, GeneratorStage, HistoryConfig
 from streamingtalker_ros.training.mixture import load_mixture
 from streamingtalker_ros.training.recipe import WINDOW_DEFAULTS, Recipe
@@ -254,7 +254,7 @@ def train_encoder(
     process = distributed.get_process(device)
     folder = stage_folder(out, "encoder")
     network = _load_codec_run(out, start)
-    config = EncoderPretrainingConfig(**recipe["encoder"])
+    config = TrainerConfig(**recipe["encoder"])
     sampler = sampler or make_sampler(corpora, "train", recipe, network, process.device)
     network.to(process.device)
     stage = EncoderPretraining(
@@ -265,17 +265,10 @@ def train_encoder(
         LipShape(default_rig(), process.device),
         config.batch_size,
         config.mixed_precision,
-        config.consistency_weight,
     )
     parameters = {f"encoder.{name}": p for name, p in network.encoder.named_parameters()}
-    initial = [p.detach().clone() for p in parameters.values()]
     _train(network, stage, stage.probe, parameters, config, folder, process)
     if process.rank == 0:
-        if config.initial_weights_ratio:
-            with torch.no_grad():
-                for parameter, old in zip(parameters.values(), initial, strict=True):
-                    parameter.lerp_(old, config.initial_weights_ratio)
-            checkpoint.save(folder, network)
         with atomic_output(folder / PROBE_FILE) as partial, partial.open("wb") as file:
             torch.save(stage.probe.cpu().state_dict(), file)
     return folder
@@ -410,17 +403,14 @@ def _choose_thresholds(network: TalkerNetwork, corpora: Sequence[Sequence[Clip]]
     )
 
 
-def export_checkpoint(out: str | Path, recipe: Recipe, folder: str | Path) -> None:
-    """Write the checkpoint that ships: the run's last stage with the recipe's motion gains applied.
+def export_checkpoint(out: str | Path, folder: str | Path) -> None:
+    """Write the checkpoint that ships: the run's last stage.
 
     Args:
         out: run folder.
-        recipe: of `recipe.read_recipe`.
         folder: checkpoint folder to write.
     """
-    network = checkpoint.load(stage_folder(out, "articulation_heads"))
-    motion_gain.scale_motion(network, recipe["motion_gain"])
-    checkpoint.save(folder, network)
+    checkpoint.save(folder, checkpoint.load(stage_folder(out, "articulation_heads")))
 
 
 def _train(

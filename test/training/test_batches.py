@@ -13,11 +13,9 @@ import torch
 
 from streamingtalker_ros.audio import augmentation
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
-from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.corpus.storage import Clip, save_clip
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.arkit import INDEX
-from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 from streamingtalker_ros.model.blendshape.features import LogMel
 from streamingtalker_ros.model.blendshape.network import TalkerNetwork
@@ -33,7 +31,6 @@ from streamingtalker_ros.training.batches import (
     phone_labels,
     voice_labels,
 )
-from streamingtalker_ros.training.checkpoint_averaging import average_encoders
 from streamingtalker_ros.training.feature_augmentation import FeatureAugmentationConfig
 from streamingtalker_ros.training.feature_cache import extract_corpus_features
 from streamingtalker_ros.training.mixture import load_mixture
@@ -198,26 +195,29 @@ def test_clips_without_speech_are_mixed_under_voices_at_a_known_snr() -> None:
 
 
 def test_stationary_noises_are_mixed_where_no_clip_is_without_speech() -> None:
-    sampler = WindowSampler(
-        [_tone_clip(120)],
-        frames=40,
-        burn_in=8,
-        lookahead=2,
-        log_mel=LogMel(CONFIG),
-        augmentation_prob=1.0,
-        stationary_noise_prob=1.0,
-        augmentation={
-            "noise_prob": 1.0,
-            "babble_prob": 0.0,
-            "reverb_prob": 0.0,
-            "band_limit_prob": 0.0,
-            "snr_db": (5.0, 5.0),
-        },
-    )
-    torch.manual_seed(0)
-    batch = sampler.sample(64, np.random.default_rng(1), with_clean=True)
-    assert batch.clean is not None
-    raised = (batch.mels - batch.clean[0])[..., HIGH_BANDS].mean((1, 2, 3))
+    def sample(prob: float) -> Batch:
+        sampler = WindowSampler(
+            [_tone_clip(120)],
+            frames=40,
+            burn_in=8,
+            lookahead=2,
+            log_mel=LogMel(CONFIG),
+            augmentation_prob=prob,
+            stationary_noise_prob=1.0,
+            augmentation={
+                "noise_prob": 1.0,
+                "babble_prob": 0.0,
+                "reverb_prob": 0.0,
+                "band_limit_prob": 0.0,
+                "snr_db": (5.0, 5.0),
+            },
+        )
+        torch.manual_seed(0)
+        return sampler.sample(64, np.random.default_rng(1))
+
+    clean, batch = sample(0.0), sample(1.0)
+    assert torch.equal(clean.first, batch.first)
+    raised = (batch.mels - clean.mels)[..., HIGH_BANDS].mean((1, 2, 3))
     assert (raised > 0.2).float().mean() > 0.5 and raised.std() > 0.1  # noises of many colours
     assert batch.mels[..., HIGH_BANDS].std(1).mean() > 0.02  # they fluctuate as noise does
 
@@ -225,23 +225,3 @@ def test_stationary_noises_are_mixed_where_no_clip_is_without_speech() -> None:
 def test_perplexity_counts_codes_in_use() -> None:
     assert codebook_perplexity(torch.arange(64), 64) == pytest.approx(64)
     assert codebook_perplexity(torch.zeros(100, dtype=torch.int64), 64) == pytest.approx(1)
-
-
-def test_encoders_that_fit_are_averaged(tmp_path: Path) -> None:
-    configs = {"a": {}, "b": {}, "c": {"audio_blocks": 3}}
-    networks = []
-    for seed, (name, changes) in enumerate(configs.items()):
-        torch.manual_seed(seed)
-        networks.append(TalkerNetwork(TalkerConfig.from_json({**TINY_MODEL, **changes})))
-        checkpoint.save(tmp_path / name, networks[-1])
-    a, b, out = (str(tmp_path / name) for name in ("a", "b", "mean"))
-    assert main(["train", "average", a, b, "--weights", "1", "3", "--base", b, "--out", out]) == 0
-    first, second = (network.state_dict() for network in networks[:2])
-    for name, tensor in checkpoint.load(out).state_dict().items():
-        mean = 0.25 * first[name] + 0.75 * second[name]
-        expected = mean if name.startswith("encoder.") else second[name]
-        assert torch.allclose(tensor, expected, atol=1e-6), name
-    with pytest.raises(TalkerError, match="another architecture: it differs at"):
-        average_encoders([tmp_path / "a", tmp_path / "c"], base=tmp_path / "c")
-    with pytest.raises(TalkerError, match="2 checkpoints have 1 weights"):
-        average_encoders([tmp_path / "a", tmp_path / "b"], [1.0])

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-import torch
 
 from streamingtalker_ros import Talker
 from streamingtalker_ros.cli import main
@@ -19,7 +18,6 @@ from streamingtalker_ros.cli.main import create_parser
 from streamingtalker_ros.corpus import storage, synthetic
 from streamingtalker_ros.corpus.video import tracking
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.phonetics import flite_festival_tts
 from streamingtalker_ros.training.generator import GeneratorStage
@@ -41,7 +39,6 @@ TINY_RECIPE: dict[str, Any] = {
     "encoder": LOOP,
     "generator": LOOP,
     "articulation_heads": LOOP,
-    "motion_gain": {"mouth": 1.25, "eyelids": 2.0},
     "windows": {"frames": 24, "burn_in": 8, "motion_variants": 1, "audio_variants": 1},
 }
 
@@ -221,14 +218,8 @@ def test_one_command_makes_corpus_stages_and_checkpoint_and_resumes(
     assert talker.styles == ("neutral", "teacher")
     stream = talker.open_stream()
     assert len(stream.accept(clip.pcm) + stream.finish()) == len(clip.weights)
-    trained, scaled = (checkpoint.load(folder) for folder in (run / "articulation_heads", evaluate.model))
-    low, high = scaled.config.bilabial_thresholds
+    low, high = checkpoint.load(evaluate.model).config.bilabial_thresholds
     assert 0.0 < low < high < 1.0
-    before, after = (
-        network.codec.decode(torch.ones(1, 5, trained.config.latent_dim))[0] for network in (trained, scaled)
-    )
-    for name, gain in (("jawOpen", 1.25), ("eyeBlinkLeft", 2.0), ("browInnerUp", 1.0)):
-        assert torch.allclose(after[:, INDEX[name]], gain * before[:, INDEX[name]], atol=1e-6)
 
     assert main(arguments) == 0  # nothing is left to do
     assert capsys.readouterr().err.count(": done, in") == len(steps)

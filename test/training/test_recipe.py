@@ -12,7 +12,6 @@ import yaml
 from streamingtalker_ros import resources
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.errors import TalkerError
-from streamingtalker_ros.training.encoder import EncoderPretrainingConfig
 from streamingtalker_ros.training.generator import GeneratorConfig, HistoryConfig
 from streamingtalker_ros.training.recipe import read_recipe
 from streamingtalker_ros.training.recipe_keys import stage_folder
@@ -26,11 +25,9 @@ OLD_RECIPE = {
     "mix": {"film": 0.4},
     "windows": {"lead": 8, "lives": 1, "versions": 2, "noisy": 0.6, "hiss": 0.3, "mixing": {"snr": [0, 30]}},
     "codec": {"steps": 7, "batch": 2, "rate": 0.01, "warmup": 3, "clip": 0.5, "average": 0.9},
-    "listener": {"steady": 0.2, "keep": 0.7},
     "talker": {"listens": False, "draws": 1, "mixed": False, "schedule": "halving", "halve_every": 9},
     "closure": {"momentum": 0.999},
     "history": {"drop": 0.2, "cut": 0.1, "blur": 0.3, "own": 1.0, "own_from": 0.2, "deaf": 0.05},
-    "gains": {"mouth": 1.1, "lids": 1.2, "width": 1.3},
 }
 OLD_VERTEX_RECIPE = {
     "data": {"incomplete": True},
@@ -72,9 +69,6 @@ def test_keys_of_earlier_versions_mean_the_same(tmp_path: Path) -> None:
     assert TrainerConfig(**recipe["codec"]) == TrainerConfig(
         steps=7, batch_size=2, lr=0.01, warmup_steps=3, max_grad_norm=0.5, ema_decay=0.9
     )
-    assert EncoderPretrainingConfig(**recipe["encoder"]) == EncoderPretrainingConfig(
-        consistency_weight=0.2, initial_weights_ratio=0.7
-    )
     assert GeneratorConfig(**recipe["generator"]) == GeneratorConfig(
         train_encoder=False,
         noise_draws=1,
@@ -91,7 +85,6 @@ def test_keys_of_earlier_versions_mean_the_same(tmp_path: Path) -> None:
         scheduled_sampling_start=0.2,
         audio_dropout=0.05,
     )
-    assert recipe["motion_gain"] == {"mouth": 1.1, "eyelids": 1.2, "lip_width": 1.3}
 
 
 def test_keys_of_earlier_versions_mean_the_same_for_the_vertex_family(tmp_path: Path) -> None:
@@ -116,9 +109,6 @@ def test_keys_of_earlier_versions_mean_the_same_for_the_vertex_family(tmp_path: 
         ({"windows": {"augmentation": {"snr_bd": 3}}}, "did you mean 'snr_db'"),
         ({"codec": {"rate": 1.0, "lr": 1.0}}, "'lr' is set twice"),
         ({"codec": 3}, "section codec, must be a table"),
-        ({"motion_gain": {"ears": 1.1}}, "mouth, brows, eyelids, lip_width"),
-        ({"motion_gain": {"mouth": 0}}, "gain of mouth is 0"),
-        ({"motion_gain": {"eyelids": "much"}}, "above 0"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path: Path, recipe: dict[str, Any], message: str) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from streamingtalker_ros.audio.constants import SAMPLE_RATE
 from streamingtalker_ros.cli.main import main
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.formats.livelink import write_livelink_csv
-from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.training import stages
 from support.training_clips import TINY_MODEL
 
@@ -92,24 +90,6 @@ def test_animation_and_audio_train_a_talker_that_resumes_bit_for_bit(
                 assert torch.equal(tensor, second[part][name]), (stage, part, name)
     stream = Talker.load(tmp_path / "cut" / "generator", "cpu").open_stream()
     assert len(stream.accept(np.zeros(SAMPLE_RATE, np.float32)) + stream.finish()) == 25
-
-
-def test_an_encoder_may_retain_a_fraction_of_its_initial_weights(corpus: Path, tmp_path: Path) -> None:
-    loop = {"steps": 4, "batch_size": 2, "save_every": 4, "warmup_steps": 2}
-    recipe = {"model": TINY_MODEL, "windows": WINDOWS, "codec": loop}
-    assert _train("codec", corpus, tmp_path / "first", recipe) == 0
-
-    def trained(ratio: float) -> dict[str, torch.Tensor]:
-        encoder = {**loop, "initial_weights_ratio": ratio, "lr": 0.01}
-        out = Path(shutil.copytree(tmp_path / "first", tmp_path / str(ratio) / "run"))
-        assert _train("listener", corpus, out, {**recipe, "encoder": encoder}) == 0  # its earlier name
-        state = checkpoint.load(out / "encoder").state_dict()
-        return {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}
-
-    final, half, initial = trained(0.0), trained(0.5), trained(1.0)
-    assert any((final[name] - initial[name]).abs().max() > 0.01 for name in final)
-    for name, tensor in final.items():
-        assert torch.allclose(half[name], 0.5 * (tensor + initial[name]), atol=1e-6), name
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 import torch
 
 from streamingtalker_ros import Talker
-from streamingtalker_ros.audio.constants import HOP_LENGTH
 from streamingtalker_ros.face.arkit import INDEX
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.lip_shape import LipShape
@@ -146,9 +144,6 @@ STAGES: dict[str, StageFactory] = {
     "encoder": lambda network, sampler, lips: EncoderPretraining(
         network.encoder, network.codec, LOOKAHEAD, sampler, lips, 4
     ),
-    "consistent encoder": lambda network, sampler, lips: EncoderPretraining(
-        network.encoder, network.codec, LOOKAHEAD, sampler, lips, 4, consistency_weight=1.0
-    ),
     "generator": lambda network, sampler, lips: GeneratorStage(
         network, sampler, lips, GeneratorConfig(batch_size=4, steps=10)
     ),
@@ -236,53 +231,6 @@ def test_a_larger_network_begins_as_the_smaller_one_and_learns(clips: list[Speec
     parameters = [*large.encoder.parameters(), *stage.probe.parameters()]
     losses, metrics = _optimize(stage, parameters, 3e-3, 40)
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5]) and metrics[-1]["phone_accuracy"] > 0.8
-
-
-def test_consistency_keeps_features_in_noise_near_those_of_clean_audio(clips: list[SpeechClip]) -> None:
-    noise_clip = SpeechClip(
-        np.random.default_rng(9).normal(0, 0.05, 120 * HOP_LENGTH).astype(np.float32),
-        np.zeros((120, 52), np.float32),
-        np.zeros((120, 3), np.float32),
-    )
-    torch.manual_seed(0)
-    sampler = _sampler(
-        [*clips, noise_clip],
-        TalkerNetwork(CONFIG),
-        clean_prob=1.0,
-        augmentation_prob=1.0,
-        augmentation={"noise_prob": 1.0, "snr_db": (0.0, 5.0)},
-        clip_weights=[1.0] * 4 + [0.0],
-    )
-    batch = sampler.sample(16, np.random.default_rng(0), with_clean=True)
-    assert batch.clean is not None
-    clean_mels, clean_loudness = batch.clean
-    assert (clean_mels - batch.mels).abs().mean() > 0.1 and clean_loudness.shape == batch.loudness.shape
-
-    def distances(weight: float) -> tuple[float, float]:
-        """Distance to the initial encoder's clean features, of the initial and of the trained encoder."""
-        torch.manual_seed(0)
-        network = TalkerNetwork(CONFIG)
-        stage = EncoderPretraining(
-            network.encoder.train(),
-            network.codec,
-            LOOKAHEAD,
-            sampler,
-            _lips(),
-            8,
-            consistency_weight=weight,
-        )
-        initial = copy.deepcopy(network.encoder).eval()
-        _optimize(stage, [*network.encoder.parameters(), *stage.probe.parameters()], 2e-3, 50)
-        with torch.no_grad():
-            target = initial.encode(clean_mels, clean_loudness)
-            before, after = (
-                float((encoder.eval().encode(batch.mels, batch.loudness) - target).square().mean())
-                for encoder in (initial, network.encoder)
-            )
-        return before, after
-
-    (before, consistent), (_, free) = distances(4.0), distances(0.0)
-    assert consistent < 0.8 * before and consistent < 0.5 * free
 
 
 def test_heads_on_a_finished_encoder_do_not_detect_voice_in_noise(clips: list[SpeechClip]) -> None:
