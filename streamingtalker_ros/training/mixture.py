@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training mixture: clips of several corpora, at people's amplitude, with sampling weights.
 
-Short clips of one voice are concatenated.
+Short clips of one voice are concatenated. A voice's share of its corpus grows with the square root of its
+length: people who spoke for a minute count almost as much as those who read for an hour.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +37,7 @@ def load_mixture(
         folders: corpus folders.
         split: "train", "validation" or "test".
         fractions: folder's name -> fraction of the windows; corpora that it leaves out share the rest by
-            length, corpora of fraction 0 are not read.
+            the weights of their voices, corpora of fraction 0 are not read.
 
     Returns:
         The clips, short ones concatenated, and their probabilities (clips,), which sum to 1.
@@ -52,22 +54,30 @@ def load_mixture(
             f"{[folder.name for folder in folders]}"
         )
     clips: list[Clip] = []
-    lengths: list[int] = []
+    probs: list[float] = []
     corpus_names: list[str] = []
     for folder in (folder for folder in folders if fractions.get(folder.name, 1.0) > 0.0):
         corpus = concatenate_short_clips(normalize_amplitude(load_corpus(folder, split)))
         clips += corpus
         corpus_names += [folder.name] * len(corpus)
-        lengths += [len(clip.weights) for clip in corpus]
+        probs += _clip_weights(corpus)
     if not clips:
         raise TalkerError(f"no {split} clips in {', '.join(map(str, folders))}")
-    weights, names = np.array(lengths, np.float64), np.array(corpus_names)
+    weights, names = np.array(probs, np.float64), np.array(corpus_names)
     remainder = max(1.0 - sum(fractions.values()), MIN_REMAINDER)
     groups = [(~np.isin(names, list(fractions)), remainder)]
     groups += [(names == name, fraction) for name, fraction in fractions.items()]
     for rows, fraction in groups:
-        weights[rows] *= fraction / max(weights[rows].sum(), 1.0)
+        weights[rows] *= fraction / max(weights[rows].sum(), 1e-9)
     return clips, weights / weights.sum()
+
+
+def _clip_weights(clips: Sequence[Clip]) -> list[float]:
+    """Sampling weight of each clip: a voice's sum is the square root of its frames."""
+    frames: Counter[tuple[str, str]] = Counter()
+    for clip in clips:
+        frames[clip.voice, clip.style] += len(clip.weights)
+    return [len(clip.weights) / frames[clip.voice, clip.style] ** 0.5 for clip in clips]
 
 
 def concatenate_short_clips(clips: Sequence[Clip], min_length_s: float = MIN_CLIP_LENGTH_S) -> list[Clip]:
