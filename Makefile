@@ -29,7 +29,7 @@ help:
 	@echo "make web             serve the page: speak, and see the face speak (PORT=8080)"
 	@echo "                     demo, web: FACE=maya, or kofi, lin, erik, amara, sam, or a file: the face that speaks"
 	@echo "make train           every corpus, every stage, then RUN/checkpoint; again to go on where it was cut"
-	@echo "                     RUN=$(RUN) GRID= FACEGOOD= SPEECHOCEAN= LJSPEECH= VOICES= SOUNDS= LANDMARKS= folders"
+	@echo "                     RUN=$(RUN) GRID= PEOPLE= FACEGOOD= SPEECHOCEAN= LJSPEECH= VOICES= SOUNDS= LANDMARKS= folders"
 	@echo "make test            run every test that can run on this machine"
 	@echo "make coverage        the same, and which lines they ran; fails below the floor of pyproject.toml"
 	@echo "make format          put every file into the form that make check asks for"
@@ -54,7 +54,7 @@ web: .venv/ready-web-$(SETUP) $(PAGE) $(if $(FACE),.venv/faces)
 train: .venv/ready-train-$(SETUP)
 	@$(if $(GRID),$(PIP) install --editable '.[voices]' 'setuptools<81')
 	.venv/bin/streamingtalker train all --out '$(RUN)' $(if $(GRID),--grid '$(GRID)') \
-	  $(if $(LANDMARKS),--landmarks '$(LANDMARKS)') $(if $(FACEGOOD),--facegood '$(FACEGOOD)') \
+	  $(if $(PEOPLE),--people '$(PEOPLE)') $(if $(LANDMARKS),--landmarks '$(LANDMARKS)') $(if $(FACEGOOD),--facegood '$(FACEGOOD)') \
 	  $(if $(SPEECHOCEAN),--speechocean '$(SPEECHOCEAN)') $(if $(LJSPEECH),--ljspeech '$(LJSPEECH)') \
 	  $(if $(VOICES),--voices '$(VOICES)') $(if $(SOUNDS),--sounds '$(SOUNDS)')
 

@@ -38,6 +38,7 @@ MAX_WEIGHT = 1e9  # of a checkpoint in an average, of a term of a loss
 OLD_STAGE_NAMES = {"encoder": "listener", "generator": "talker", "articulation-heads": "closure"}
 SOURCES = {
     "grid": "GRID's speaker 1: videos, word times beside them in alignments/",
+    "people": "videos with sound, each of another speaker",
     "facegood": "FACEGOOD's Audio2Face, or its code/train",
     "speechocean": "speechocean762",
     "ljspeech": "LJSpeech, or some of it",

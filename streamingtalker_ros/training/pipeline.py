@@ -157,9 +157,10 @@ def _plan_corpus(
             if not sources.get(source)
         ]
     if kind == "from-video":
-        videos, video_options = _locate_videos(Path(inputs[0]), align, landmarks, out)
+        own_align = None if options.get("people") else align  # `align` has the words of one speaker's clips
+        videos, video_options = _locate_videos(Path(inputs[0]), own_align, landmarks, out)
         inputs, options = [videos], {**options, **video_options}
-        if "align" not in video_options:
+        if "align" not in video_options and not options.get("people"):
             plan.omissions.append(
                 f"{name} has voice activity but no words: --align was not given, and {videos} has no word "
                 "times beside it"
