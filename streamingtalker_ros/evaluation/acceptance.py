@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from streamingtalker_ros.evaluation.robustness import ACCEPTANCE_CONDITIONS
+from streamingtalker_ros.evaluation.speaker_scores import score_speakers, summarize_speakers
 from streamingtalker_ros.evaluation.test_set import Scores, TestSet
 
 if TYPE_CHECKING:
@@ -34,6 +35,21 @@ MIN_R_UNSEEN_VOICES: Final = {
 }
 AMPLITUDE_RANGE: Final = (0.8, 1.2)
 """Amplitude, generated over reference."""
+
+MIN_SPEAKERS: Final = 3
+"""Filmed people below which their summary has no criterion."""
+
+MIN_SPEAKER_SCORES: Final = {
+    "lip_opening_r": 0.80,
+    "lip_width_r": 0.50,
+    "rounding_r": 0.70,
+    "upper_lip_amplitude": 0.60,
+}
+"""Least summary over filmed people that the model never heard."""
+
+SPEAKER_RANGES: Final = {"lip_opening_amplitude": (0.8, 1.25), "lip_width_amplitude": (0.7, 1.3)}
+MAX_FALSE_CLOSURES: Final = 0.08
+"""Of the closures that the model makes, the fraction that filmed people do not make."""
 
 MAX_LAG_MS: Final = 40.0
 MAX_REST_SPEED_RATIO: Final = 0.10
@@ -124,6 +140,7 @@ def check_criteria(results: EvaluationResults) -> list[Criterion]:
     for test_set in results.test_sets:
         scores = results.scores[test_set.name][results.system]
         criteria += [*_check_lips(test_set, scores), *_check_closures(test_set, scores)]
+    criteria += _check_speakers(results)
     if results.non_speech:
         criteria += _check_rest(results.non_speech)
     for name, conditions in results.robustness.items():
@@ -159,6 +176,30 @@ def _check_lips(test_set: TestSet, scores: Scores) -> list[Criterion]:
     lag = _within(group, "lag, ms", scores["lag_ms"], -MAX_LAG_MS, MAX_LAG_MS, test_set.name, "{:+.0f}")
     amplitude = _within(group, "amplitude ratio", scores["amplitude_ratio"], *AMPLITUDE_RANGE, test_set.name)
     return [*criteria, lag, amplitude]
+
+
+def _check_speakers(results: EvaluationResults) -> list[Criterion]:
+    """Summary over filmed people that the model never heard."""
+    unseen = [each for each in results.test_sets if not (each.is_rule_based or each.is_known_voice)]
+    names = {each.name for each in unseen} | {clip.voice for each in unseen for clip in each.clips}
+    speakers = score_speakers(results, results.system)
+    rows = [scores for name, scores in speakers.items() if name in names]
+    if len(rows) < MIN_SPEAKERS:
+        return []
+    summary, group, data = summarize_speakers(rows), "filmed people", f"{len(rows)} people never heard"
+    criteria = [
+        _at_least(group, key.replace("_", " "), summary[key], bound, data)
+        for key, bound in MIN_SPEAKER_SCORES.items()
+    ]
+    criteria += [
+        _within(group, key.replace("_", " "), summary[key], *bounds, data)
+        for key, bounds in SPEAKER_RANGES.items()
+    ]
+    false_closures = 100 * summary["false_closures"]
+    return [
+        *criteria,
+        _at_most(group, "false closures, of all", false_closures, 100 * MAX_FALSE_CLOSURES, data, "{:.1f} %"),
+    ]
 
 
 def _check_closures(test_set: TestSet, scores: Scores) -> list[Criterion]:
