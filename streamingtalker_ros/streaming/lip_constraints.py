@@ -24,7 +24,10 @@ from streamingtalker_ros.model.blendshape.closure import closure_logit
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 
 MIN_OPEN_GAP_M = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
+MIN_PARTED_GAP_M = 0.0014  # the same of every other sound but p, b, m
 RELEASE_LOGIT_DROP = 0.35  # fall of the closure logit within a frame at which the lips part
+PARTING_RATIO = 0.5  # of the lower closure threshold, from which on a closure is possible
+PARTING_VOICE = (0.5, 0.9)  # probabilities of a voice between which the lips are kept apart
 NOISE_PENALTY = 2.0  # of a logit: evidence against a closure in noise
 # dB of the voice above its noise floor: up to the first the whole penalty applies, from the second on none
 FULL_PENALTY_DB, NO_PENALTY_DB = 16.0, 28.0
@@ -35,13 +38,15 @@ class LipTargets(NamedTuple):
 
     Attributes:
         closing: How firmly the lips are pressed together, 0…1.
-        opening: How firmly they are kept apart, 0…1.
+        opening: How firmly they are kept apart as in an open vowel, 0…1.
+        parting: How firmly they are kept apart as in any sound but p, b, m, 0…1.
         measures: (5,) measures of the mouth, in the order of `MEASURES`; None for a model without their head.
         closure_logit: Evidence for a closure.
     """
 
     closing: float = 0.0
     opening: float = 0.0
+    parting: float = 0.0
     measures: npt.NDArray[np.float64] | None = None
     closure_logit: float = -float("inf")
 
@@ -88,15 +93,18 @@ def read_articulation_heads(
     open_vowel = next(outputs) if config.open_vowel_thresholds else None
     measures = np.fromiter(outputs, np.float64) if config.lip_measure_weight else None
     penalty = NOISE_PENALTY * min(max((NO_PENALTY_DB - snr_db) / (NO_PENALTY_DB - FULL_PENALTY_DB), 0.0), 1.0)
-    closing, opening, evidence = 0.0, 0.0, previous.closure_logit
+    closing, opening, parting, evidence = 0.0, 0.0, 0.0, previous.closure_logit
     if bilabial is not None:
         aperture = None if measures is None else float(measures[APERTURE])
         evidence = closure_logit(bilabial, aperture) - penalty
         if evidence >= previous.closure_logit - RELEASE_LOGIT_DROP:
             closing = confidence(evidence, config.bilabial_thresholds)
+        low = config.bilabial_thresholds[0]
+        is_possible = confidence(evidence, (PARTING_RATIO * low, low))
+        parting = (1.0 - is_possible) * confidence(logits[0], PARTING_VOICE)
     if open_vowel is not None:
         opening = confidence(open_vowel, config.open_vowel_thresholds)
-    return LipTargets(closing * (1.0 - opening), opening * (1.0 - closing), measures, evidence)
+    return LipTargets(closing * (1.0 - opening), opening * (1.0 - closing), parting, measures, evidence)
 
 
 def apply_lip_constraints(
@@ -114,7 +122,8 @@ def apply_lip_constraints(
     """
     if targets.measures is not None:
         weights = blend_measures(weights, targets.measures, config.lip_measure_weight)
-    return open_lips(close_lips(weights, targets.closing), targets.opening)
+    min_gap = max(targets.opening * MIN_OPEN_GAP_M, targets.parting * MIN_PARTED_GAP_M)
+    return open_lips(close_lips(weights, targets.closing), min_gap)
 
 
 def blend_measures(
@@ -145,10 +154,10 @@ def close_lips(weights: npt.NDArray[np.float32], amount: float) -> npt.NDArray[n
     return weights
 
 
-def open_lips(weights: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.float32]:
-    """Return weights (52,) whose inner-lip gap above rest is at least amount · MIN_OPEN_GAP_M."""
-    if amount > 0.0:
-        lip_gap, min_gap = lip_gap_measure(), amount * MIN_OPEN_GAP_M
+def open_lips(weights: npt.NDArray[np.float32], min_gap: float) -> npt.NDArray[np.float32]:
+    """Return weights (52,) whose inner-lip gap above rest is at least `min_gap` metres."""
+    if min_gap > 0.0:
+        lip_gap = lip_gap_measure()
         gap = lip_gap(weights)
         if gap < min_gap:
             return lip_gap.negative.limit(weights, -min_gap, -gap)
