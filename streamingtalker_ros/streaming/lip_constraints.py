@@ -108,7 +108,10 @@ def read_articulation_heads(
 
 
 def apply_lip_constraints(
-    weights: npt.NDArray[np.float32], targets: LipTargets, config: TalkerConfig
+    weights: npt.NDArray[np.float32],
+    targets: LipTargets,
+    config: TalkerConfig,
+    amplitude: npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Move a frame's lips to their targets.
 
@@ -116,18 +119,22 @@ def apply_lip_constraints(
         weights: (52,) in 0..1.
         targets: Of `read_articulation_heads`.
         config: Holds the fraction of the measures that is taken from the targets.
+        amplitude: (5,) of a speaking style, with which the measures are multiplied; None for 1.
 
     Returns:
         (52,), a new array, or the same if nothing changes.
     """
     if targets.measures is not None:
-        weights = blend_measures(weights, targets.measures, config.lip_measure_weight)
+        weights = blend_measures(weights, targets.measures, config.lip_measure_weight, amplitude)
     min_gap = max(targets.opening * MIN_OPEN_GAP_M, targets.parting * MIN_PARTED_GAP_M)
     return open_lips(close_lips(weights, targets.closing), min_gap)
 
 
 def blend_measures(
-    weights: npt.NDArray[np.float32], measures: npt.NDArray[np.float64], fraction: float
+    weights: npt.NDArray[np.float32],
+    measures: npt.NDArray[np.float64],
+    fraction: float,
+    amplitude: npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the nearest weights whose measures are (1 - fraction) · their own + fraction · the targets.
 
@@ -135,13 +142,15 @@ def blend_measures(
         weights: (52,) in 0..1.
         measures: (5,) targets; apertures and roundings below 0 count as touching lips and none.
         fraction: 0…1.
+        amplitude: (5,) factors on the result; None for 1.
     """
     mouth = default_mouth_measures()
     own = mouth(weights)
     change = measures - own
     for k in (APERTURE, ROUNDING):
         change[k] = max(measures[k], 0.0) - own[k]
-    return mouth.fit(weights, own + fraction * change)
+    target = own + fraction * change
+    return mouth.fit(weights, target if amplitude is None else amplitude * target)
 
 
 def close_lips(weights: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.float32]:

@@ -126,11 +126,12 @@ class Stream(NotCopyable):
     @property
     def style(self) -> str:
         """Name of the speaking style; may be set at any time, None or "" for the first."""
-        return self.talker.styles[self.style_row]
+        return self._style
 
     @style.setter
     def style(self, style: str | None) -> None:
-        self.style_row = self.talker.style_row(style)
+        self.speaking_style = self.talker.speaking_style(style)
+        self._style = style or self.talker.styles[0]
 
     def set(self, **controls: Any) -> None:
         """Change controls, such as mouth_expressiveness=1.2, from the next frame on.

@@ -32,6 +32,7 @@ from streamingtalker_ros.model.stream_checks import NotCopyable, check_batch, ch
 from streamingtalker_ros.streaming.controls import CONTROL_NAMES, Controls
 from streamingtalker_ros.streaming.eye_motion import apply_eye_motion, request_blink
 from streamingtalker_ros.streaming.lip_constraints import apply_lip_constraints, read_articulation_heads
+from streamingtalker_ros.streaming.speaking_style import SpeakingStyle, measure_amplitude, read_styles
 from streamingtalker_ros.streaming.stream import Stream
 from streamingtalker_ros.streaming.voice_gate import apply_gate, update_vad
 
@@ -76,6 +77,7 @@ class Talker(NotCopyable):
             backend = TorchBackend(backend, choose_device(device), use_cuda_graph)
         self.backend: FrameBackend = backend
         self.lock = threading.RLock()  # held while frames are generated
+        self._styles = read_styles(self.config.styles, self.config.style_amplitudes)
 
     @overload
     @classmethod
@@ -174,24 +176,41 @@ class Talker(NotCopyable):
     @property
     def styles(self) -> tuple[str, ...]:
         """Names of the speaking styles; the first is the default."""
-        return self.config.styles
+        return tuple(self._styles)
 
     @property
     def control_names(self) -> tuple[str, ...]:
         """Names of the controls of a stream, the fields of `controls.Controls`."""
         return CONTROL_NAMES
 
-    def style_row(self, style: object) -> int:
-        """Return the row of the style embedding of a style; None or "" is the first.
+    def speaking_style(self, style: object) -> SpeakingStyle:
+        """Return a style by its name; None or "" is the first.
 
         Raises:
             TalkerError: If the style is unknown; the message lists the known ones.
         """
         if style is None or (isinstance(style, str) and not style):
-            return 0
-        if not isinstance(style, str) or style not in self.styles:
+            style = self.styles[0]
+        if not isinstance(style, str) or style not in self._styles:
             raise TalkerError(f"unknown style {describe(style)}: choose one of {', '.join(self.styles)}")
-        return self.styles.index(style)
+        return self._styles[style]
+
+    def add_style(self, name: str, weights: npt.NDArray[np.float32], frame_rate: float | None = None) -> None:
+        """Add the style of a speaker from an example of their motion. It becomes the first, the default.
+
+        Args:
+            name: Of the style; one of the same name is replaced.
+            weights: (T, 52) ARKit weights of some seconds of speech.
+            frame_rate: Frames per second of the example; None for the talker's.
+
+        Raises:
+            TalkerError: If the mouth hardly moves, or the checkpoint has no head of the mouth's measures.
+        """
+        if not self.config.lip_measure_weight:
+            raise TalkerError("this checkpoint has no head of the mouth's measures: use the default one")
+        amplitude = np.array(measure_amplitude([weights], frame_rate or self.frame_rate))
+        others = {key: style for key, style in self._styles.items() if key != name}
+        self._styles = {name: SpeakingStyle(0, amplitude), **others}
 
     def check_steps(self, steps: int) -> int:
         """Return a number of diffusion steps as an integer.
@@ -211,7 +230,7 @@ class Talker(NotCopyable):
 
     def check(self, style: str | None = None, steps: int | None = None) -> None:
         """Raise TalkerError unless a stream can have this style and number of steps; None: the default."""
-        self.style_row(style)
+        self.speaking_style(style)
         if steps is not None and steps != 0:
             self.prepare_steps(steps)
 
@@ -365,7 +384,7 @@ class Talker(NotCopyable):
             [stream.row for stream in streams],
             features,
             noise,
-            [stream.style_row for stream in streams],
+            [stream.speaking_style.row for stream in streams],
             steps,
             context_frames,
             uncond_rows,
@@ -385,7 +404,7 @@ class Talker(NotCopyable):
         config = self.config
         index = stream.hops - 1 - config.lookahead_frames
         weights = np.clip(motion[:52], 0.0, 1.0)
-        weights = apply_lip_constraints(weights, stream.lip_targets, config)
+        weights = apply_lip_constraints(weights, stream.lip_targets, config, stream.speaking_style.amplitude)
         speaking = apply_gate(stream.vad_gate, weights, stream.lip_targets.aperture)
         if stream.controls.parted_rest:
             weights = stream.parted_rest.apply(

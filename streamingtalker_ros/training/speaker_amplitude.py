@@ -12,13 +12,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.corpus.storage import Clip
+from streamingtalker_ros.audio.constants import FRAME_RATE
+from streamingtalker_ros.corpus.relabel import RULE_BASED_KINDS
+from streamingtalker_ros.corpus.storage import Clip, load_corpus, read_index
 from streamingtalker_ros.face.mouth_measures import MEASURES, SPEECH_STD, default_mouth_measures
+from streamingtalker_ros.streaming.speaking_style import measure_amplitude
 from streamingtalker_ros.training.batches import voice_labels
 
 GAIN_RANGE: Final = (0.5, 3.0)
@@ -65,6 +69,28 @@ def amplitude_gains(clips: Sequence[Clip]) -> npt.NDArray[np.float64]:
     deviation = speech.std(0)
     gains = np.clip(np.array(SPEECH_STD) / np.maximum(deviation, 1e-6), *GAIN_RANGE)
     return np.where(deviation > 1e-3, gains, 1.0)
+
+
+def style_amplitudes(folders: Sequence[str | Path], styles: Sequence[str]) -> tuple[float, ...]:
+    """Amplitude of each style, against people's.
+
+    Args:
+        folders: Corpora.
+        styles: Names of styles; those without captured motion in the corpora have the amplitude 1.
+
+    Returns:
+        Five numbers of each style, in the order of `MEASURES`; none where all are 1.
+    """
+    clips: defaultdict[str, list[npt.NDArray[np.float32]]] = defaultdict(list)
+    for folder in folders:
+        if read_index(folder).get("kind") not in RULE_BASED_KINDS:
+            for clip in load_corpus(folder, "train"):
+                clips[clip.style].append(clip.weights)
+    amplitudes = [
+        measure_amplitude(clips[name], FRAME_RATE) if name in clips else [1.0] * len(MEASURES)
+        for name in styles
+    ]
+    return tuple(np.ravel(amplitudes).tolist()) if any(name in clips for name in styles) else ()
 
 
 def _scale(weights: npt.NDArray[np.float32], gains: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

@@ -43,6 +43,7 @@ from streamingtalker_ros.training.generator import GeneratorConfig, GeneratorSta
 from streamingtalker_ros.training.mixture import load_mixture
 from streamingtalker_ros.training.recipe import WINDOW_DEFAULTS, Recipe
 from streamingtalker_ros.training.recipe_keys import stage_folder
+from streamingtalker_ros.training.speaker_amplitude import style_amplitudes
 from streamingtalker_ros.training.trainer import Trainer, TrainerConfig
 
 PROBE_FILE, METRICS_FILE = "probe.pt", "figures.json"
@@ -381,7 +382,10 @@ def train_articulation_heads(
     trainer.run(stage)
     trainer.load_ema()
     network.cpu()
-    network.config = _choose_thresholds(network, load_held_out_per_corpus(corpora))
+    network.config = replace(
+        _choose_thresholds(network, load_held_out_per_corpus(corpora)),
+        style_amplitudes=style_amplitudes(corpora, network.config.styles),
+    )
     if process.rank == 0:
         checkpoint.save(folder, network)
     return folder

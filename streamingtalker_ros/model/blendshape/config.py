@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from streamingtalker_ros.audio.constants import HOP_LENGTH, SAMPLE_RATE
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.mouth_measures import MEASURES
 from streamingtalker_ros.model.config_fields import Range, check_divides, check_fields
 
 COLUMN_SAMPLES: Final = 160
@@ -96,6 +97,8 @@ class TalkerConfig:
     context_frames: int = 50  # h: past frames that attention sees, 2 s
     positional_period: int = 25  # frames after which the positional encoding repeats
     styles: tuple[str, ...] = ("neutral",)  # names of the style embedding's rows
+    # amplitude of the five mouth measures in each style, against people's; empty where they do not differ
+    style_amplitudes: tuple[float, ...] = ()
     # articulation heads of the encoder; an empty value means that the model has no such head.
     # probabilities of a bilabial (p, b, m) at which the lips begin to close and are closed
     bilabial_thresholds: tuple[float, ...] = ()
@@ -165,6 +168,11 @@ class TalkerConfig:
             raise TalkerError(f"{where}: width is {self.width}, it must be even")
         if not self.styles:
             raise TalkerError(f"{where}: styles is empty, it must name at least one style")
+        if self.style_amplitudes and len(self.style_amplitudes) != len(MEASURES) * len(self.styles):
+            raise TalkerError(
+                f"{where}: style_amplitudes has {len(self.style_amplitudes)} numbers, it must have "
+                f"{len(MEASURES)} for each style, or none"
+            )
         for name in ("bilabial_thresholds", "open_vowel_thresholds"):
             thresholds = getattr(self, name)
             if len(thresholds) not in (0, 2) or sorted(thresholds) != list(thresholds):
