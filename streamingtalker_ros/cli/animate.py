@@ -163,6 +163,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--style", help="speaking style; the model's first if left out")
     parser.add_argument(
+        "--style-example",
+        metavar="MOTION",
+        help="CSV or NPZ file of somebody's speech: the mouth opens, spreads and rounds as far as there",
+    )
+    parser.add_argument(
         "--steps",
         type=integer(1, MAX_STEPS),
         help="diffusion steps per frame; the model's default if left out",
@@ -273,8 +278,11 @@ def run(args: argparse.Namespace) -> int:
         require(package, purpose)  # now, rather than after the motion has been generated
     print_progress("loading the model")
     from streamingtalker_ros.streaming import load_talker
+    from streamingtalker_ros.streaming.speaking_style import add_style_example
 
     talker = load_talker(args.model, args.device, args.backend, args.precision)
+    if args.style_example:
+        add_style_example(talker, args.style_example)
     if kind is not None:
         check_output(talker, kind)
         if args.fps is not None and talker.family != "blendshape":

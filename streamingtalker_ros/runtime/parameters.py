@@ -158,7 +158,17 @@ class TalkerParameters:
         range=SEED_RANGE,
         dynamic=True,
     )
-    style: str = _parameter("", "Speaking style, one of the checkpoint's; empty for its first.", dynamic=True)
+    style: str = _parameter(
+        "",
+        "Speaking style: one of the checkpoint's, or the name of style_example without its ending; empty for "
+        "the example's where there is one, else for the checkpoint's first.",
+        dynamic=True,
+    )
+    style_example: str = _parameter(
+        "",
+        "Motion file of some seconds of speech, CSV (Live Link Face) or NPZ: the face opens, spreads and "
+        "rounds its mouth as far as the speaker does.",
+    )
     steps: int = _parameter(
         0, "Diffusion steps per frame; 0 for the checkpoint's own number.", range=(0, 1000), dynamic=True
     )

@@ -48,6 +48,7 @@ def load_talker(parameters: TalkerParameters) -> TalkerProtocol:
         TalkerError: If the model, its style, its number of steps or the device is not available.
     """
     from streamingtalker_ros.streaming import load_talker  # late: so that parameters are checked at once
+    from streamingtalker_ros.streaming.speaking_style import add_style_example
 
     talker = load_talker(
         parameters.model or None,
@@ -55,6 +56,8 @@ def load_talker(parameters: TalkerParameters) -> TalkerProtocol:
         backend=parameters.backend,
         precision=parameters.precision,
     )
+    if parameters.style_example:
+        add_style_example(talker, parameters.style_example)
     talker.check(parameters.style, parameters.steps)
     talker.warm_up()
     return talker

@@ -10,13 +10,18 @@ take style codes from reference motion.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
+from streamingtalker_ros.face.formats.motion_file import read_motion
 from streamingtalker_ros.face.mouth_measures import MEASURES, SPEECH_STD, default_mouth_measures
+
+if TYPE_CHECKING:
+    from streamingtalker_ros.streaming.talker import AnyTalker
 
 AMPLITUDE_RANGE: Final = (0.4, 1.8)
 """Least and greatest amplitude of a style, 1 is that of people."""
@@ -71,6 +76,26 @@ def measure_amplitude(clips: Sequence[npt.NDArray[np.float32]], frame_rate: floa
         )
     deviation = np.sqrt(np.mean([clip.var(0) for clip in moving if len(clip)], axis=0))
     return np.clip(deviation / np.array(SPEECH_STD), *AMPLITUDE_RANGE).tolist()
+
+
+def add_style_example(talker: AnyTalker, path: str | Path) -> None:
+    """Add the style of a motion file, under the file's name without its ending, as the default.
+
+    Args:
+        talker: Talker of the blendshape family.
+        path: CSV (Live Link Face) or NPZ (`streamingtalker animate`).
+
+    Raises:
+        TalkerError: If the file holds no motion of speech, or the talker cannot take a style.
+    """
+    path = Path(path)
+    if talker.family != "blendshape":
+        raise TalkerError("a style example needs a checkpoint of the blendshape family, such as the default")
+    weights, _, frame_rate = read_motion(path)
+    try:
+        talker.add_style(path.stem, weights.astype(np.float32), frame_rate)
+    except TalkerError as error:
+        raise TalkerError(f"{path}: {error}") from None
 
 
 def read_styles(names: Sequence[str], amplitudes: Sequence[float]) -> dict[str, SpeakingStyle]:
