@@ -488,24 +488,6 @@ def _run_revoice(args: argparse.Namespace) -> int:
     return _report_failures(index)
 
 
-def _add_resize_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="corpus whose training clips are resized")
-    _add_out(parser)
-    _add_seed_and_jobs(parser, "another seed, other sizes")
-
-
-def _run_resize(args: argparse.Namespace) -> int:
-    from streamingtalker_ros.corpus.speaker_scaling import scale_speakers
-
-    _check(args.jobs >= 1, "--jobs must be at least 1")
-    index = scale_speakers(args.folder, args.out, args.seed, args.jobs, args.scheduler)
-    print_result(
-        f"{args.out}: {len(index['clips'])} clips, {index['minutes_by_split']['train']:.1f} min train, "
-        f"{_count_speakers(index)} speakers"
-    )
-    return _report_failures(index)
-
-
 SUBCOMMANDS: Final = {
     "synthetic": _Kind(
         "synthetic voices (flite, festival) with rule-based motion; resumes where it stopped",
@@ -550,11 +532,6 @@ SUBCOMMANDS: Final = {
         "it stopped",
         _add_revoice_arguments,
         _run_revoice,
-    ),
-    "resize": _Kind(
-        "the speakers of a rule-based corpus, once smaller and once larger, with new motion",
-        _add_resize_arguments,
-        _run_resize,
     ),
 }
 """Subcommand per name."""

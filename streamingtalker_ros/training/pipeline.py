@@ -23,8 +23,8 @@ from streamingtalker_ros.output_files import write_text
 from streamingtalker_ros.training.recipe import Recipe, model_values
 from streamingtalker_ros.training.recipe_keys import OLD_CORPUS_KEYS, OLD_STAGES, modernize_sections
 
-KINDS = ("from-video", "from-animation", "speech", "synthetic", "espeak", "quiet", "revoice", "resize")
-DERIVED_KINDS = ("revoice", "resize")  # built from another corpus of the recipe, not from a source
+KINDS = ("from-video", "from-animation", "speech", "synthetic", "espeak", "quiet", "revoice")
+DERIVED_KINDS = ("revoice",)  # built from another corpus of the recipe, not from a source
 SYNTHESIZED_KINDS = ("synthetic", "espeak")
 STEPS_FILE, CORPORA_FOLDER, CHECKPOINT_FOLDER = "steps.json", "corpora", "checkpoint"
 
@@ -111,9 +111,11 @@ def make_plan(
         kind, source_names, options = _parse_entry(name, entry)
         reason = _missing_requirement(kind, source_names, sources, plan)
         if reason:
-            plan.recipe["head_mixture"].pop(name, None)
+            of_heads = plan.recipe["head_mixture"].pop(name, None)
             fraction = plan.recipe["mixture"].pop(name, None)
             of_mixture = f", {fraction:.0%} of the mixture," if fraction else ""
+            if of_heads and not fraction:
+                of_mixture = f", {of_heads:.0%} of the heads' mixture,"
             plan.omissions.append(f"{name}{of_mixture} is left out: {reason}")
         else:
             corpus = _plan_corpus(plan, name, kind, source_names, options, sources, align, landmarks, jobs)

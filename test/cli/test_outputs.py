@@ -58,7 +58,6 @@ CORPORA = {
         "quiet sounds",
         "from-video film.mp4",
         "revoice corpus",
-        "resize corpus",
     )
 }
 CASES: dict[str, Case] = {

@@ -31,7 +31,6 @@ def test_every_kind_has_help(kind: str, capsys: pytest.CaptureFixture[str]) -> N
         (("from-video", "a.mp4", "--every", -1), "--every must be 0 or more"),
         (("from-video", "a.mp4", "--align", "nowhere"), "there is no folder nowhere"),
         (("revoice", "folder", "--jobs", 0), "--jobs must be at least 1"),
-        (("resize", "folder", "--jobs", 0), "--jobs must be at least 1"),
     ],
 )
 def test_invalid_arguments_are_rejected(

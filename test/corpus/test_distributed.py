@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from streamingtalker_ros.corpus import non_speech, speaker_scaling, storage
+from streamingtalker_ros.corpus import non_speech, storage
 from streamingtalker_ros.corpus.storage import read_index
 from support.command_line import run_command
 
@@ -55,9 +55,6 @@ def test_a_cluster_makes_the_files_of_the_serial_run(sounds: Path, scheduler: st
     assert build(sounds, tmp_path / "cluster", "--scheduler", scheduler) == 0
     serial = contents(tmp_path / "serial")
     assert len(serial) == 1 + 3 * 12 and serial == contents(tmp_path / "cluster")
-    for name, address in (("a", None), ("b", scheduler)):
-        speaker_scaling.scale_speakers(tmp_path / "serial", tmp_path / name, 0, 1, address)
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_what_is_there_and_whole_is_not_made_again(sounds: Path, tmp_path: Path) -> None:

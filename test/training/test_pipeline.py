@@ -44,7 +44,7 @@ TINY_RECIPE: dict[str, Any] = {
 
 
 def _sources(**sources: Path) -> dict[str, Path | None]:
-    names = ("grid", "facegood", "speechocean", "ljspeech", "voices", "sounds")
+    names = ("grid", "people", "facegood", "speechocean", "ljspeech", "voices", "sounds")
     return {**dict.fromkeys(names), **sources}
 
 
@@ -68,17 +68,16 @@ def test_every_omitted_corpus_is_named_with_its_fraction() -> None:
     with pytest.raises(TalkerError) as error:
         make_plan(read_recipe(SHIPPED_RECIPE), _sources(), "run")
     for words in (
-        "grid, 8% of the mixture, is left out: give --grid DIR",
+        "grid, 7% of the mixture, is left out: give --grid DIR",
+        "people, 50% of the heads' mixture, is left out: give --people DIR",
         "grid_voices, 16% of the mixture, is left out: grid is",
         "facegood, 4%",
-        "speech, 9% of the mixture, is left out: give --speechocean DIR or --ljspeech DIR",
-        "speech_sizes, 8% of the mixture, is left out: speech is",
-        "voices, 28% of the mixture, is left out: give --voices DIR",
-        "children, 3%",
-        "children_sizes, 3%",
-        "synthetic, 6%",
+        "speech, 12% of the mixture, is left out: give --speechocean DIR or --ljspeech DIR",
+        "voices, 34% of the mixture, is left out: give --voices DIR",
+        "children, 7%",
+        "synthetic, 8%",
         "apt install",
-        "espeak, 3%",
+        "espeak, 6%",
         "quiet, 6% of the mixture, is left out: give --sounds DIR",
     ):
         assert words in str(error.value)
@@ -89,29 +88,34 @@ def test_the_shipped_recipe_gives_valid_commands_for_the_sources_that_exist(
     grid: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("pyworld")
-    facegood = tmp_path / "fg"
+    facegood, people = tmp_path / "fg", tmp_path / "people"
     (facegood / "code" / "train" / "bs_value").mkdir(parents=True)
+    people.mkdir()
+    (people / "lbbc2a.mpg").touch()
     plan = make_plan(
         read_recipe(SHIPPED_RECIPE),
-        _sources(grid=grid, facegood=facegood),
+        _sources(grid=grid, people=people, facegood=facegood),
         tmp_path / "run",
+        align=grid / "alignments" / "s1",
         landmarks=grid.parent / "marks",
         jobs=3,
     )
-    assert [corpus.name for corpus in plan.corpora] == ["grid", "grid_voices", "facegood"]
-    assert plan.recipe["mixture"] == {"grid": 0.08, "grid_voices": 0.16, "facegood": 0.04}
+    assert [corpus.name for corpus in plan.corpora] == ["grid", "people", "grid_voices", "facegood"]
+    assert plan.recipe["mixture"] == {"people": 0.0, "grid": 0.07, "grid_voices": 0.16, "facegood": 0.04}
+    assert set(plan.recipe["head_mixture"]) == set(plan.recipe["mixture"])
     assert plan.recipe["model"]["styles"] == [
         "neutral",
         "grid_s1",
         "facegood",
     ]  # no corpus has the style `teacher`
-    film, voiced, animated = (
+    film, filmed_people, voiced, animated = (
         create_parser(["corpus"]).parse_args(["corpus", *corpus.arguments]) for corpus in plan.corpora
     )
     assert film.videos == [grid / "s1"] and film.align == str(grid / "alignments" / "s1")
     assert film.landmarks == grid.parent / "marks" and film.speaker == "grid_s1"
     assert film.no_pictures and film.jobs == 3
-    assert (voiced.folder, voiced.copies) == (film.out, 5)
+    assert (voiced.folder, voiced.copies) == (film.out, 2)
+    assert filmed_people.people and filmed_people.align == "none"  # `align` has the words of one speaker
     assert animated.sounds == [facegood / "code" / "train"] and animated.hold_out == "last"
 
 
@@ -156,7 +160,7 @@ def test_a_step_runs_once_and_never_with_other_settings(tmp_path: Path) -> None:
 
 def test_steps_of_earlier_versions_count_as_done(tmp_path: Path) -> None:
     old = {
-        "model": {"slots": 4, "opening": 0.5},
+        "model": {"slots": 4},
         "mix": {"a": 1.0},
         "windows": {"lead": 8},
         "listener": {"rate": 0.1},
@@ -166,7 +170,7 @@ def test_steps_of_earlier_versions_count_as_done(tmp_path: Path) -> None:
     (tmp_path / "steps.json").write_text(json.dumps({"listener": row, "corpus b": corpus}))
     log = StepLog(tmp_path / "steps.json")
     settings = {
-        "model": {"num_codebooks": 4, "lip_measure_weight": 0.5},
+        "model": {"num_codebooks": 4},
         "mixture": {"a": 1.0},
         "windows": {"burn_in": 8},
         "encoder": {"lr": 0.1},
