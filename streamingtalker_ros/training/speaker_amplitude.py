@@ -76,7 +76,8 @@ def style_amplitudes(folders: Sequence[str | Path], styles: Sequence[str]) -> tu
 
     Args:
         folders: Corpora.
-        styles: Names of styles; those without captured motion in the corpora have the amplitude 1.
+        styles: Names of styles; the first, and those without captured motion in the corpora, have the
+            amplitude 1.
 
     Returns:
         Five numbers of each style, in the order of `MEASURES`; none where all are 1.
@@ -85,12 +86,13 @@ def style_amplitudes(folders: Sequence[str | Path], styles: Sequence[str]) -> tu
     for folder in folders:
         if read_index(folder).get("kind") not in RULE_BASED_KINDS:
             for clip in load_corpus(folder, "train"):
-                clips[clip.style].append(clip.weights)
+                if clip.style in styles[1:]:
+                    clips[clip.style].append(clip.weights)
     amplitudes = [
         measure_amplitude(clips[name], FRAME_RATE) if name in clips else [1.0] * len(MEASURES)
         for name in styles
     ]
-    return tuple(np.ravel(amplitudes).tolist()) if any(name in clips for name in styles) else ()
+    return tuple(np.ravel(amplitudes).tolist()) if clips else ()
 
 
 def _scale(weights: npt.NDArray[np.float32], gains: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
