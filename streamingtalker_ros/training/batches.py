@@ -44,6 +44,7 @@ Features = tuple[torch.Tensor, torch.Tensor]  # normalised log-mel (B, n, column
 
 MOTION_DIM = 55  # 52 weights, rotation vector of the head
 HOP_S = HOP_LENGTH / SAMPLE_RATE
+BRIEF_CLIP_S = 5.0  # short clips of one voice are concatenated: what is still shorter is all of it
 MAX_BRIDGED_PAUSE_S = 0.2  # a shorter pause between phones counts as voice
 MIN_VOICED_FRACTION = 0.3  # of a frame that counts as voice
 SILENT_PHONES = ("pau", "sil", "h#", "")
@@ -87,6 +88,7 @@ class Batch:
         style: (B,) int64 rows of the style embedding.
         first: (B,) int64 index of row 0 in its clip.
         loss_mask: (B, T) float32, 1 where the loss counts.
+        is_brief: (B,) bool: the clip is shorter than `BRIEF_CLIP_S`, and with it all that its voice says.
         snr: (B,) dB of the augmentation, infinite where nothing was added; None without audio.
     """
 
@@ -98,6 +100,7 @@ class Batch:
     style: torch.Tensor
     first: torch.Tensor
     loss_mask: torch.Tensor
+    is_brief: torch.Tensor
     snr: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
@@ -324,6 +327,7 @@ class WindowSampler:
             self._to_device(self.style[clip]),
             self._to_device(first),
             self._to_device(loss_mask),
+            self._to_device(self._true_lengths[clip] < BRIEF_CLIP_S / HOP_S),
             snr,
         )
 

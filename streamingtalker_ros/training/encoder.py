@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.lip_shape import APERTURE, LipShape
-from streamingtalker_ros.face.mouth_measures import SPEECH_STD
+from streamingtalker_ros.face.mouth_measures import MEASURES, SPEECH_STD
 from streamingtalker_ros.model.blendshape.codec import MotionCodec
 from streamingtalker_ros.model.blendshape.encoder import AudioEncoder
 from streamingtalker_ros.phonetics.phones import BILABIALS, OPEN_VOWELS
@@ -30,6 +30,8 @@ HEAD_PHONES = {  # articulation head -> indices into PHONES of the phones it det
 MOUTH_SHAPES = [row for row, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth"))]
 # Lip gaps below are in units of a wide-open mouth (see `face/mouth_measures.py`).
 AMPLITUDE_WEIGHT = 2.0  # of the error of a measure's standard deviation, against that of its values
+HABITUAL = [float(measure in ("width", "rounding")) for measure in MEASURES]
+"""Measures that show a speaker's habits more than the sound: seconds of a voice teach the wrong ones."""
 GAP_SCALE = 8.0  # brings an open vowel's gap to order 1
 CONTACT_GAP = 0.02  # lips touch below this gap
 COSTLY_GAP = 0.12  # closing lips that are this far apart is as wrong as missing a closure
@@ -142,7 +144,8 @@ def articulation_loss(
     target = lips.measures(window.motion)
     gap = target[..., APERTURE]
     if encoder.has_lip_head:
-        loss = loss + measures_loss(encoder.lip_head(features).float(), target, window.loss_mask)
+        weight = 1.0 - window.is_brief[:, None] * target.new_tensor(HABITUAL)  # (B, 5)
+        loss = loss + measures_loss(encoder.lip_head(features).float(), target, window.loss_mask, weight)
     for head in (name for name in HEAD_PHONES if name in encoder.auxiliary_heads):
         is_phone = torch.isin(window.phones, HEAD_PHONES[head].to(features.device))
         is_beside = functional.max_pool1d(is_phone.float()[:, None], 3, 1, 1)[:, 0].bool() & ~is_phone
@@ -161,7 +164,9 @@ def articulation_loss(
     return loss
 
 
-def measures_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def measures_loss(
+    predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, measure_weight: torch.Tensor
+) -> torch.Tensor:
     """Squared errors of the mouth's measures, and of their standard deviation in each window.
 
     The mean that minimizes the first moves less than people do, the more so the less a measure can be heard;
@@ -171,6 +176,7 @@ def measures_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Ten
         predicted: (B, T, 5) measures.
         target: (B, T, 5) measures.
         mask: (B, T) 1 where a frame counts.
+        measure_weight: (B, 5) weight of each measure in each window.
 
     Returns:
         A scalar; errors are relative to `SPEECH_STD`.
@@ -184,8 +190,9 @@ def measures_loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Ten
         variance = ((values - mean[:, None]).square() * weight).sum(1) / count
         return (variance + 1e-6 * scale.square()).sqrt()
 
-    error = (((predicted - target) / scale).square() * weight).sum() / mask.sum()
-    amplitude = ((deviation(predicted) - deviation(target)) / scale).square().sum(-1).mean()
+    error = (((predicted - target) / scale).square() * weight * measure_weight[:, None]).sum() / mask.sum()
+    difference = (deviation(predicted) - deviation(target)) / scale
+    amplitude = (difference.square() * measure_weight).sum(-1).mean()
     return error + AMPLITUDE_WEIGHT * amplitude
 
 
