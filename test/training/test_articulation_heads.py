@@ -67,11 +67,19 @@ def test_measures_that_are_half_heard_are_predicted_with_most_of_their_amplitude
     r = 0.5
     target = r * heard + (1.0 - r * r) ** 0.5 * unheard
     mask = torch.ones(40, 200)
-    assert measures_loss(target, target, mask) == 0.0
+    all_measures = torch.ones(40, 5)
+
+    def loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> float:
+        return float(measures_loss(predicted, target, mask, all_measures))
+
+    assert loss(target, target, mask) == 0.0
     gains = torch.linspace(0.0, 1.5, 31)
-    best = gains[np.argmin([float(measures_loss(gain * heard, target, mask)) for gain in gains])]
+    best = gains[np.argmin([loss(gain * heard, target, mask) for gain in gains])]
     assert best == pytest.approx((r + AMPLITUDE_WEIGHT) / (1.0 + AMPLITUDE_WEIGHT), abs=0.06)
     masked = mask.clone()
     masked[:, 100:] = 0.0
     wrong_there = torch.where(masked[..., None] > 0, target, 9.0)
-    assert measures_loss(wrong_there, target, masked) == pytest.approx(0.0, abs=1e-6)
+    assert loss(wrong_there, target, masked) == pytest.approx(0.0, abs=1e-6)
+    wrong = target + torch.tensor([0.0, 9.0, 0.0, 0.0, 9.0])
+    some_measures = 1.0 - torch.tensor([0.0, 1.0, 0.0, 0.0, 1.0]).expand(40, 5)
+    assert float(measures_loss(wrong, target, mask, some_measures)) == pytest.approx(0.0, abs=1e-6)
