@@ -140,7 +140,7 @@ def test_int8_is_near_torch_for_any_network(network: TalkerNetwork) -> None:
 SETTINGS: list[dict[str, Any]] = [
     {"seed": 0},
     {"seed": 1, "guidance": 2.5, "style": "grid_s1"},
-    {"seed": 2, "context_frames": 5, "steps": 8, "style": "teacher"},
+    {"seed": 2, "context_frames": 5, "steps": 8, "style": "facegood"},
     {"seed": 3, "context_frames": 0, "steps": 1},
     {"seed": 4, "guidance": 0.0, "steps": 2, "mouth_expressiveness": 1.4},
 ]

@@ -25,7 +25,7 @@ MAX_INT8_DIFFERENCE = 5e-3  # mean over all weights
 CASES: dict[str, dict[str, Any]] = {
     "default": {},
     "seed": {"seed": 7},
-    "style": {"style": "teacher", "seed": 2},
+    "style": {"style": "facegood", "seed": 2},
     "guidance": {"guidance": 2.5, "seed": 3, "style": "grid_s1"},
     "steps": {"steps": 8, "seed": 4},
     "context": {"context_frames": 5, "eye_motion": False, "seed": 5},
