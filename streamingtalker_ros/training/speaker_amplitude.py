@@ -19,11 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.audio.constants import FRAME_RATE
-from streamingtalker_ros.corpus.relabel import RULE_BASED_KINDS
 from streamingtalker_ros.corpus.storage import Clip, load_corpus, read_index
 from streamingtalker_ros.face.mouth_measures import MEASURES, SPEECH_STD, default_mouth_measures
 from streamingtalker_ros.streaming.speaking_style import measure_amplitude
 from streamingtalker_ros.training.batches import voice_labels
+
+CAPTURED_KINDS: Final = ("video", "animation")
+"""Kinds of corpora whose motion is that of a speaker."""
 
 GAIN_RANGE: Final = (0.5, 3.0)
 """Least and greatest factor on a measure."""
@@ -84,7 +86,7 @@ def style_amplitudes(folders: Sequence[str | Path], styles: Sequence[str]) -> tu
     """
     clips: defaultdict[str, list[npt.NDArray[np.float32]]] = defaultdict(list)
     for folder in folders:
-        if read_index(folder).get("kind") not in RULE_BASED_KINDS:
+        if read_index(folder).get("kind") in CAPTURED_KINDS:
             for clip in load_corpus(folder, "train"):
                 if clip.style in styles[1:]:
                     clips[clip.style].append(clip.weights)
