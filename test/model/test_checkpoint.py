@@ -152,3 +152,9 @@ def test_loading_with_torch_does_not_import_its_compiler() -> None:
     done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "torch.nn" in done.stderr and "torch._dynamo" not in done.stderr
+
+
+def test_a_checkpoint_with_former_heads_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"family": "blendshape", "lip_aperture_weight": 0.75}))
+    with pytest.raises(TalkerError, match=r"version 0\.1\.0.*train the model again"):
+        checkpoint.load(tmp_path)

@@ -36,6 +36,7 @@ RENAMED_FIELDS = {
     "train_steps": "num_train_timesteps",
     "steps": "num_inference_steps",
 }
+REPLACED_FIELDS = {"lip_aperture_weight", "lip_width_weight", "opening", "lip_width"}
 RENAMED_FAMILIES = {"default": "blendshape", "published": "vertex"}
 
 # earlier part of a tensor's name -> part in TalkerNetwork
@@ -61,8 +62,13 @@ def convert_config(values: Mapping[str, Any], where: str = "the checkpoint's con
         A new dictionary with the same values, apart from the family, which is renamed too.
 
     Raises:
-        TalkerError: If a field is there under both its names.
+        TalkerError: If a field is there under both its names, or the checkpoint has heads that are no more.
     """
+    if REPLACED_FIELDS & values.keys():
+        raise TalkerError(
+            f"{where} is of version 0.1.0, whose heads of lip aperture and width were replaced by one of the "
+            "mouth's measures: use it with that version, or train the model again"
+        )
     for old, new in RENAMED_FIELDS.items():
         if old in values and new in values:
             raise TalkerError(f"{where} has {new!r} twice, once by its former name {old!r}: keep one of them")
