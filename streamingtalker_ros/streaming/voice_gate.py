@@ -23,7 +23,7 @@ _THRESHOLD = np.float32(VAD_THRESHOLD)  # in the precision of the probabilities
 # power of a hop, -80 dB of full scale; microphones' noise exceeds it, pauses in a file do not
 SILENCE_POWER = 1e-8
 # lip apertures, as fractions of a wide-open mouth, between which the predicted aperture opens the gate
-PRE_SPEECH_APERTURE = (0.07, 0.15)
+PRE_SPEECH_APERTURE = (0.16, 0.26)
 
 
 @dataclass
