@@ -47,7 +47,9 @@ from streamingtalker_ros.training.speaker_amplitude import style_amplitudes
 from streamingtalker_ros.training.trainer import Trainer, TrainerConfig
 
 PROBE_FILE, METRICS_FILE = "probe.pt", "figures.json"
-MIN_CLOSURE_RECALL = 0.90  # fraction of held-out p, b, m that the head detects; predicted apertures close more
+MIN_CLOSURE_RECALL = (
+    0.90  # fraction of held-out p, b, m that the head detects; predicted apertures close more
+)
 MAX_FALSE_CLOSURES = 0.10  # fraction of held-out open vowels that may be closed by mistake
 MAX_HINDERED_CLOSURES = 0.03  # fraction of held-out p, b and m that the open-vowel head may keep open
 MIN_THRESHOLD_PHONES = 20  # least closures, and open vowels, of a corpus that counts for the thresholds

@@ -78,7 +78,6 @@ CASES: dict[str, Case] = {
     "replay --report": Case("replay bag --model model --device cpu --out NEW", ".html"),
     "evaluate --report": Case("evaluate --generated pairs", ".html", 20_000),
     "evaluate --json": Case("evaluate --generated pairs", ".json", 500),
-    "train average --out": Case("train average model model", "folder", 20_000),
     "train curves --picture": Case("train curves codec=run", ".png", 5_000),
     "train coarticulation-fit --out": Case("train coarticulation-fit corpus --steps 1", ".json", 500),
     "train coarticulation-residual --out": Case(
@@ -238,8 +237,6 @@ def test_a_missing_folder_is_named(
         "face export --face head.glb --out head.glb",
         "convert published/checkpoint.ckpt --config published/config.yaml "
         "--hubert-config published/config.json --out published",
-        "train average model other --out model",
-        "train average other model --base model --out ./model",
         "evaluate --corpus corpus --json corpus/index.json",
         "evaluate --corpus corpus:all --model model --json model/config.json",
         "replay bag --out new --report bag/metadata.yaml",

@@ -170,8 +170,8 @@ def test_the_mouth_is_the_same_with_and_without_a_partner(
 ) -> None:
     pcm = partner("recorded")[: 12 * RATE]
     own = np.concatenate([speech[: 3 * RATE], np.zeros(9 * RATE, np.float32)])
-    alone = talker.open_stream(seed=3).accept(own)
-    stream = talker.open_stream(seed=3)
+    alone = talker.open_stream(seed=3, parted_rest=False).accept(own)  # which ends when the partner speaks
+    stream = talker.open_stream(seed=3, parted_rest=False)
     stream.hear_partner(pcm)
     attending = stream.accept(own)
     assert stream.conversation.listening.nods > 0

@@ -95,11 +95,13 @@ def test_open_vowels_keep_lips_apart_and_wide_lips_unchanged(open_mouth: Weights
     rest = float(rig.lip_gap(np.zeros(52, np.float32)))
     nearly_closed = open_mouth * np.float32(0.05)
     nearly_closed[INDEX["mouthClose"]] = 0.02
-    opened = open_lips(nearly_closed, 1.0)
+    opened = open_lips(nearly_closed, MIN_OPEN_GAP_M)
     assert rig.lip_gap(nearly_closed) - rest < 0.5 * MIN_OPEN_GAP_M
     assert rig.lip_gap(opened) - rest == pytest.approx(MIN_OPEN_GAP_M, rel=0.02)
     assert in_range(opened) and opened[INDEX["browInnerUp"]] == nearly_closed[INDEX["browInnerUp"]]
-    assert open_lips(open_mouth, 1.0) is open_mouth and open_lips(nearly_closed, 0.0) is nearly_closed
+    assert (
+        open_lips(open_mouth, MIN_OPEN_GAP_M) is open_mouth and open_lips(nearly_closed, 0.0) is nearly_closed
+    )
 
 
 def test_contradicting_heads_reduce_each_other() -> None:

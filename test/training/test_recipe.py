@@ -138,12 +138,12 @@ def test_a_copy_of_the_shipped_recipe_behaves_as_the_recipe_itself(
     monkeypatch.setattr(stages, "train_codec", train_codec)
     text = resources.find("config", "train.yaml").read_text(encoding="utf-8")
     (tmp_path / "copy.yaml").write_text(text)
-    (tmp_path / "mine.yaml").write_text(text.replace("  grid: 0.08", "  mine: 0.08"))
+    (tmp_path / "mine.yaml").write_text(text.replace("  grid: 0.07", "  mine: 0.07"))
     command = ["train", "codec", "--corpus", str(tmp_path / "grid"), "--corpus", str(tmp_path / "other")]
     for options in ([], ["--config", str(tmp_path / "copy.yaml")]):
         assert main([*command, "--out", str(tmp_path / "run"), *options]) == 0
-    assert received[0] == received[1] and received[0][2]["mixture"] == {"grid": 0.08}
+    assert received[0] == received[1] and received[0][2]["mixture"] == {"grid": 0.07}
     assert main([*command, "--out", str(tmp_path / "run"), "--config", str(tmp_path / "mine.yaml")]) == 0
     assert received[2][2]["mixture"] == {
-        "mine": 0.08
+        "mine": 0.07
     }  # which `load_mixture` rejects: no such corpus is given
