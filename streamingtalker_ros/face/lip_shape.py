@@ -22,8 +22,8 @@ class LipShape:
         device: Torch device of the coefficients.
 
     Attributes:
-        rows: (5, 52) measure per weight.
-        bias: (5,) measures at rest.
+        rows: (4, 52) measure per weight.
+        bias: (4,) measures at rest.
     """
 
     def __init__(self, rig: Rig, device: str | torch.device = "cpu") -> None:
@@ -34,7 +34,7 @@ class LipShape:
         self.bias = torch.as_tensor(measures.bias, dtype=torch.float32).to(device)
 
     def measures(self, motion: torch.Tensor) -> torch.Tensor:
-        """The measures of the mouth, (…, ≥ 52) -> (…, 5), in the order of `MEASURES`.
+        """The measures of the mouth, (…, ≥ 52) -> (…, 4), in the order of `MEASURES`.
 
         Args:
             motion: (…, ≥ 52) on the coefficients' device; the first 52 channels are ARKit weights, 0..1.

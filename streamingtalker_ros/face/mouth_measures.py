@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Five linear measures of the mouth, and the nearest ARKit weights that have given ones.
+"""Four linear measures of the mouth, and the nearest ARKit weights that have given ones.
 
 A tracked face, a prediction from audio and a sampled frame describe a mouth by the same numbers: lip
-aperture, width, raise of the upper lip, drop of the chin and rounding. `MouthMeasures` computes them from
-weights and corrects weights until they have them; which shapes take part, and how much, is `COMPLIANCE`.
+aperture, width, raise of the upper lip and rounding. `MouthMeasures` computes them from weights and corrects
+weights until they have them; which shapes take part, and how much, is `COMPLIANCE`. The chin is no measure:
+its skin moves less in a film than a rig's jaw, and the lower lip would be pulled down in its place.
 """
 
 from __future__ import annotations
@@ -17,17 +18,16 @@ import numpy.typing as npt
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.rig import Rig
 
-MEASURES: Final = ("aperture", "width", "upper_lip", "chin", "rounding")
+MEASURES: Final = ("aperture", "width", "upper_lip", "rounding")
 """Names of the measures, in the order of every array of them.
 
 aperture: gap of the inner lips, 1 where `jawOpen` is 1; below 0 the lips are pressed together.
 width: change of the mouth's width, as a fraction of the width at rest.
 upper_lip: raise of the inner upper lip, in the unit of the aperture.
-chin: drop of the chin, in the unit of the aperture.
 rounding: sum of the weights `mouthPucker` and `mouthFunnel`, which a frontal camera sees as narrowing.
 """
 
-SPEECH_STD: Final = (0.19, 0.054, 0.07, 0.071, 0.083)
+SPEECH_STD: Final = (0.19, 0.054, 0.07, 0.083)
 """Standard deviation of each measure in speech, the median of twelve speakers of the GRID corpus."""
 
 COMPLIANCE: Final = {
@@ -53,20 +53,20 @@ MAX_ROUNDS: Final = 5
 TYPICAL_CHIN_FRACTIONS: Final = (0.78, 0.91)
 """Heights of the chin that are measured, as `chin_vertex` takes them."""
 
-RIDGE: Final = np.diag([1e-5, 2e-5, 1e-4, 1e-3, 1e-3])
-"""Where the shapes cannot meet all measures: the aperture has priority, the chin yields first."""
+RIDGE: Final = np.diag([1e-5, 2e-5, 1e-4, 1e-3])
+"""Where the shapes cannot meet all measures, the aperture has priority."""
 
 
 class MouthMeasures:
     """The measures of a face.
 
     Args:
-        rig: Face with the 52 ARKit shapes and the landmarks of lips, corners and chin.
+        rig: Face with the 52 ARKit shapes and the landmarks of lips and corners.
 
     Attributes:
-        rows: (5, 52) float64, `measures = bias + rows @ weights`.
-        bias: (5,) float64.
-        unit: Metres of lip gap that `jawOpen` at 1 opens: the unit of aperture, upper lip and chin.
+        rows: (4, 52) float64, `measures = bias + rows @ weights`.
+        bias: (4,) float64.
+        unit: Metres of lip gap that `jawOpen` at 1 opens: the unit of aperture and upper lip.
     """
 
     def __init__(self, rig: Rig) -> None:
@@ -74,18 +74,16 @@ class MouthMeasures:
         rest_width, width_row = rig.lip_width_map()
         self.unit = float(gap_row[rig.shape_names.index("jawOpen")])
         upper_lip, _ = rig.middle_lip_pairs()
-        chin = [chin_vertex(rig, fraction) for fraction in TYPICAL_CHIN_FRACTIONS]
         rounding = [name in ("mouthPucker", "mouthFunnel") for name in ARKIT_NAMES]
         self.rows = np.stack(
             [
                 gap_row / self.unit,
                 width_row / rest_width,
                 rig.deltas[:, upper_lip, 2].mean(1) / self.unit,
-                -rig.deltas[:, chin, 2].mean(1) / self.unit,
                 np.array(rounding, np.float64),
             ]
         ).astype(np.float64)
-        self.bias = np.array([gap / self.unit, 0.0, 0.0, 0.0, 0.0])
+        self.bias = np.array([gap / self.unit, 0.0, 0.0, 0.0])
         sides = [name.removesuffix("Left").removesuffix("Right") for name in ARKIT_NAMES]
         self._compliance = np.array([COMPLIANCE.get(name, 0.0) for name in sides])
 
@@ -96,7 +94,7 @@ class MouthMeasures:
             weights: (…, 52), 0..1.
 
         Returns:
-            (…, 5), in the order of `MEASURES`.
+            (…, 4), in the order of `MEASURES`.
         """
         return np.asarray(weights, np.float64) @ self.rows.T + self.bias
 
@@ -110,7 +108,7 @@ class MouthMeasures:
 
         Args:
             weights: (52,) in 0..1.
-            target: (5,) measures.
+            target: (4,) measures.
 
         Returns:
             (52,) weights in 0..1, a new array.

@@ -40,7 +40,7 @@ class LipTargets(NamedTuple):
         closing: How firmly the lips are pressed together, 0…1.
         opening: How firmly they are kept apart as in an open vowel, 0…1.
         parting: How firmly they are kept apart as in any sound but p, b, m, 0…1.
-        measures: (5,) measures of the mouth, in the order of `MEASURES`; None for a model without their head.
+        measures: (4,) measures of the mouth, in the order of `MEASURES`; None for a model without their head.
         closure_logit: Evidence for a closure.
     """
 
@@ -119,7 +119,7 @@ def apply_lip_constraints(
         weights: (52,) in 0..1.
         targets: Of `read_articulation_heads`.
         config: Holds the fraction of the measures that is taken from the targets.
-        amplitude: (5,) of a speaking style, with which the measures are multiplied; None for 1.
+        amplitude: (4,) of a speaking style, with which the measures are multiplied; None for 1.
 
     Returns:
         (52,), a new array, or the same if nothing changes.
@@ -140,9 +140,9 @@ def blend_measures(
 
     Args:
         weights: (52,) in 0..1.
-        measures: (5,) targets; apertures and roundings below 0 count as touching lips and none.
+        measures: (4,) targets; apertures and roundings below 0 count as touching lips and none.
         fraction: 0…1.
-        amplitude: (5,) factors on the result; None for 1.
+        amplitude: (4,) factors on the result; None for 1.
     """
     mouth = default_mouth_measures()
     own = mouth(weights)

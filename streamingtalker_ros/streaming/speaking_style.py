@@ -41,7 +41,7 @@ class SpeakingStyle(NamedTuple):
 
     Attributes:
         row: Row of the style embedding.
-        amplitude: (5,) of the mouth's measures, 1 as people's; None for 1 in all.
+        amplitude: (4,) of the mouth's measures, 1 as people's; None for 1 in all.
     """
 
     row: int
@@ -56,7 +56,7 @@ def measure_amplitude(clips: Sequence[npt.NDArray[np.float32]], frame_rate: floa
         frame_rate: Frames per second.
 
     Returns:
-        Five ratios to people's amplitude (`SPEECH_STD`), in the order of `MEASURES`, within
+        Four ratios to people's amplitude (`SPEECH_STD`), in the order of `MEASURES`, within
         `AMPLITUDE_RANGE`.
 
     Raises:
@@ -103,7 +103,7 @@ def read_styles(names: Sequence[str], amplitudes: Sequence[float]) -> dict[str, 
 
     Args:
         names: Of the rows of its style embedding.
-        amplitudes: Five of each, or none.
+        amplitudes: Four of each, or none.
 
     Returns:
         Name -> style: the first, and those whose amplitude differs from it; all where none is known.

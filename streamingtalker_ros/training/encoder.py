@@ -173,10 +173,10 @@ def measures_loss(
     the second keeps the amplitude.
 
     Args:
-        predicted: (B, T, 5) measures.
-        target: (B, T, 5) measures.
+        predicted: (B, T, 4) measures.
+        target: (B, T, 4) measures.
         mask: (B, T) 1 where a frame counts.
-        measure_weight: (B, 5) weight of each measure in each window.
+        measure_weight: (B, 4) weight of each measure in each window.
 
     Returns:
         A scalar; errors are relative to `SPEECH_STD`.

@@ -61,7 +61,7 @@ def amplitude_gains(clips: Sequence[Clip]) -> npt.NDArray[np.float64]:
         clips: Clips of the voice.
 
     Returns:
-        (5,) in the order of `MEASURES`, within `GAIN_RANGE`; 1 for measures that do not move.
+        (4,) in the order of `MEASURES`, within `GAIN_RANGE`; 1 for measures that do not move.
     """
     measures = default_mouth_measures()
     frames = [measures(clip.weights)[voice_labels(clip.phones, len(clip.weights)) > 0] for clip in clips]
@@ -82,7 +82,7 @@ def style_amplitudes(folders: Sequence[str | Path], styles: Sequence[str]) -> tu
             amplitude 1.
 
     Returns:
-        Five numbers of each style, in the order of `MEASURES`; none where all are 1.
+        Four numbers of each style, in the order of `MEASURES`; none where all are 1.
     """
     clips: defaultdict[str, list[npt.NDArray[np.float32]]] = defaultdict(list)
     for folder in folders:

@@ -35,13 +35,12 @@ def spoken_weights(count: int) -> np.ndarray:
 def test_measures_are_those_of_the_rig() -> None:
     rig = default_rig()
     weights = RNG.uniform(0.0, 1.0, (20, 52)).astype(np.float32)
-    aperture, _, _, _, rounding = MOUTH(weights).T
+    aperture, _, _, rounding = MOUTH(weights).T
     assert aperture * MOUTH.unit == pytest.approx(rig.lip_gap(weights), abs=1e-6)
     assert rounding == pytest.approx(weights[:, INDEX["mouthPucker"]] + weights[:, INDEX["mouthFunnel"]])
     jaw = np.zeros(52)
     jaw[INDEX["jawOpen"]] = 1.0
-    chin = MOUTH(jaw)[MEASURES.index("chin")]
-    assert MOUTH(jaw)[0] == pytest.approx(1.0 + MOUTH.bias[0]) and 0.5 < chin < 1.2
+    assert MOUTH(jaw)[0] == pytest.approx(1.0 + MOUTH.bias[0])
     raised = np.zeros(52)
     raised[[INDEX["mouthUpperUpLeft"], INDEX["mouthUpperUpRight"]]] = 1.0
     assert MOUTH(raised)[MEASURES.index("upper_lip")] > 0.1
@@ -63,7 +62,7 @@ def test_a_mouth_that_has_the_measures_already_is_left_alone() -> None:
 def test_only_compliant_shapes_change_and_both_sides_alike() -> None:
     weights = spoken_weights(1)[0]
     weights[INDEX["browInnerUp"]] = weights[INDEX["mouthLeft"]] = 0.3
-    changed = MOUTH.fit(weights, MOUTH(weights) + np.array([0.1, 0.03, 0.03, 0.05, 0.1])) - weights
+    changed = MOUTH.fit(weights, MOUTH(weights) + np.array([0.1, 0.03, 0.03, 0.1])) - weights
     for name, change in zip(ARKIT_NAMES, changed, strict=True):
         if name.removesuffix("Left").removesuffix("Right") not in COMPLIANCE:
             assert change == 0.0
@@ -73,5 +72,5 @@ def test_only_compliant_shapes_change_and_both_sides_alike() -> None:
 
 def test_the_aperture_is_met_where_not_every_measure_can_be() -> None:
     weights = spoken_weights(1)[0]
-    corrected = MOUTH.fit(weights, np.array([0.0, 0.0, 0.0, 0.6, 0.0]))  # shut lips, chin far down
+    corrected = MOUTH.fit(weights, np.array([0.0, 0.3, 0.0, 0.9]))  # shut, wide and round
     assert MOUTH(corrected)[0] == pytest.approx(0.0, abs=5e-3)

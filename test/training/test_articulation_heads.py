@@ -63,11 +63,11 @@ def test_open_vowel_thresholds_suppress_at_most_the_given_fraction_of_closures()
 
 def test_measures_that_are_half_heard_are_predicted_with_most_of_their_amplitude() -> None:
     generator = torch.Generator().manual_seed(0)
-    heard, unheard = torch.randn(2, 40, 200, 5, generator=generator) * torch.tensor(SPEECH_STD)
+    heard, unheard = torch.randn(2, 40, 200, 4, generator=generator) * torch.tensor(SPEECH_STD)
     r = 0.5
     target = r * heard + (1.0 - r * r) ** 0.5 * unheard
     mask = torch.ones(40, 200)
-    all_measures = torch.ones(40, 5)
+    all_measures = torch.ones(40, 4)
 
     def loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> float:
         return float(measures_loss(predicted, target, mask, all_measures))

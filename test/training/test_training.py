@@ -210,8 +210,6 @@ def test_a_stage_trains_on_cuda(name: str, clips: list[SpeechClip]) -> None:
     network = _network(clips)
     sampler = _sampler(clips, network, augmentation_prob=0.5, device="cuda")
     stage = STAGES[name](network.to("cuda"), sampler, _lips("cuda"))
-    clean = sampler.sample(2, np.random.default_rng(0), with_clean=True).clean
-    assert clean is not None and clean[0].is_cuda
     losses, _ = _optimize(stage, network.parameters(), 2e-3, 40)
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
 

@@ -4,7 +4,7 @@
 `solve_weights(face, neutral, basis)` returns weights (F, 52). The mouth is fitted per frame to displacements
 from the neutral pose by least squares with bounds 0 and 1; a second pass adds a weak temporal regularization.
 Then jaw, lips and corners are corrected until the rig's mouth has the tracked gap, width, raise of the upper
-lip and drop of the chin, so that contact stays contact and each part moves as far as the speaker's, whatever
+lip, so that contact stays contact and each part moves as far as the speaker's, whatever
 the residual of the fit. Eyes and brows are measured directly.
 """
 
@@ -114,18 +114,16 @@ def solve_weights(face: StabilizedFace, neutral: NeutralPose, basis: LandmarkBas
     mouth = match_lips(_fit_mouth(face, neutral, basis, gap, width), basis.rig, gap, width)
     weights = measure_upper_face(face, neutral).astype(np.float32)
     weights[:, [INDEX[name] for name in MOUTH_SHAPES]] = mouth
-    return _match_upper_lip_and_chin(weights, face, neutral, basis)
+    return _match_upper_lip(weights, face, neutral, basis)
 
 
-def _match_upper_lip_and_chin(
+def _match_upper_lip(
     weights: np.ndarray, face: StabilizedFace, neutral: NeutralPose, basis: LandmarkBasis
 ) -> np.ndarray:
-    """Weights (F, 52) with the tracked raise of the upper lip and drop of the chin; gap and width stay."""
+    """Weights (F, 52) with the tracked raise of the upper lip; gap and width stay."""
     measures, lips = MouthMeasures(basis.rig), measure_lips(face.points, neutral)
     target = measures(weights)
-    scale = basis.interocular / measures.unit
-    target[:, MEASURES.index("upper_lip")] = scale * lips["upper_lip_raise"]
-    target[:, MEASURES.index("chin")] = scale * lips["chin_drop"]
+    target[:, MEASURES.index("upper_lip")] = lips["upper_lip_raise"] * basis.interocular / measures.unit
     return np.stack([measures.fit(*frame) for frame in zip(weights, target, strict=True)])
 
 

@@ -97,7 +97,7 @@ class TalkerConfig:
     context_frames: int = 50  # h: past frames that attention sees, 2 s
     positional_period: int = 25  # frames after which the positional encoding repeats
     styles: tuple[str, ...] = ("neutral",)  # names of the style embedding's rows
-    # amplitude of the five mouth measures in each style, against people's; empty where they do not differ
+    # amplitude of the four mouth measures in each style, against people's; empty where they do not differ
     style_amplitudes: tuple[float, ...] = ()
     # articulation heads of the encoder; an empty value means that the model has no such head.
     # probabilities of a bilabial (p, b, m) at which the lips begin to close and are closed
