@@ -26,6 +26,9 @@ from streamingtalker_ros.training.encoder import articulation_loss, augment_feat
 
 ALIGNMENT_MARGIN_S = 0.02  # a phone's true time may lie this far outside its label
 
+FEATURE_DROPOUT = 0.5
+"""Fraction of the features that is dropped; the heads, which few people teach, then follow others better."""
+
 Array = npt.NDArray[np.floating]
 
 
@@ -63,9 +66,8 @@ class ArticulationHeadStage:
         voice_loss = functional.binary_cross_entropy_with_logits(
             self.encoder.vad_head(features)[..., 0].float(), voice
         )
-        articulation = articulation_loss(
-            self.encoder, features[: self.batch_size, self.lookahead :], window, self.lips
-        )
+        heard = functional.dropout(features[: self.batch_size, self.lookahead :], FEATURE_DROPOUT)
+        articulation = articulation_loss(self.encoder, heard, window, self.lips)
         metrics = {"articulation": articulation.detach(), "voice": voice_loss.detach()}
         return articulation + voice_loss, metrics
 
