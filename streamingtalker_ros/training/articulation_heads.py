@@ -66,8 +66,8 @@ class ArticulationHeadStage:
         voice_loss = functional.binary_cross_entropy_with_logits(
             self.encoder.vad_head(features)[..., 0].float(), voice
         )
-        heard = functional.dropout(features[: self.batch_size, self.lookahead :], FEATURE_DROPOUT)
-        articulation = articulation_loss(self.encoder, heard, window, self.lips)
+        spoken = features[: self.batch_size, self.lookahead :]
+        articulation = articulation_loss(self.encoder, spoken, window, self.lips, FEATURE_DROPOUT)
         metrics = {"articulation": articulation.detach(), "voice": voice_loss.detach()}
         return articulation + voice_loss, metrics
 

@@ -126,31 +126,35 @@ class LinearProbe(nn.Module):
 
 
 def articulation_loss(
-    encoder: AudioEncoder, features: torch.Tensor, window: Batch, lips: LipShape
+    encoder: AudioEncoder, features: torch.Tensor, window: Batch, lips: LipShape, dropout: float = 0.0
 ) -> torch.Tensor:
     """Sum of the losses of the encoder's articulation heads over the frames that count; 0 without heads.
 
     `closure_event_loss` for p, b and m, with less weight in louder noise; frame-wise cross-entropy for open
-    vowels, whose neighbouring frames are ignored; mean squared error of the mouth's measures. Unknown phones
-    are ignored.
+    vowels, whose neighbouring frames are ignored; mean squared error and amplitude of the mouth's measures.
+    Unknown phones are ignored.
 
     Args:
         encoder: the encoder.
         features: (B, T, audio_width).
         window: the batch.
         lips: the rig's lip measures.
+        dropout: fraction of the features that are dropped, except for the amplitude, which would shrink.
     """
     loss = window.loss_mask.new_zeros(())
+    heard = functional.dropout(features, dropout)
     target = lips.measures(window.motion)
     gap = target[..., APERTURE]
     if encoder.has_lip_head:
         weight = 1.0 - window.is_brief[:, None] * target.new_tensor(HABITUAL)  # (B, 5)
-        loss = loss + measures_loss(encoder.lip_head(features).float(), target, window.loss_mask, weight)
+        for head_loss, heard_features in ((measures_loss, heard), (amplitude_loss, features)):
+            predicted = encoder.lip_head(heard_features).float()
+            loss = loss + head_loss(predicted, target, window.loss_mask, weight)
     for head in (name for name in HEAD_PHONES if name in encoder.auxiliary_heads):
         is_phone = torch.isin(window.phones, HEAD_PHONES[head].to(features.device))
         is_beside = functional.max_pool1d(is_phone.float()[:, None], 3, 1, 1)[:, 0].bool() & ~is_phone
         mask = window.loss_mask * ((window.phones != IGNORED_LABEL) & ~is_beside)
-        logits = getattr(encoder, head)(features)[..., 0].float()
+        logits = getattr(encoder, head)(heard)[..., 0].float()
         if head == "bilabial_head":
             assert window.snr is not None, "articulation losses need windows with audio"
             snr_range = AUDIBLE_CLOSURE_SNR_DB - MASKED_CLOSURE_SNR_DB
@@ -167,10 +171,7 @@ def articulation_loss(
 def measures_loss(
     predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, measure_weight: torch.Tensor
 ) -> torch.Tensor:
-    """Squared errors of the mouth's measures, and of their standard deviation in each window.
-
-    The mean that minimizes the first moves less than people do, the more so the less a measure can be heard;
-    the second keeps the amplitude.
+    """Mean squared error of the mouth's measures, relative to `SPEECH_STD`.
 
     Args:
         predicted: (B, T, 4) measures.
@@ -179,7 +180,19 @@ def measures_loss(
         measure_weight: (B, 4) weight of each measure in each window.
 
     Returns:
-        A scalar; errors are relative to `SPEECH_STD`.
+        A scalar.
+    """
+    error = ((predicted - target) / target.new_tensor(SPEECH_STD)).square()
+    return (error * mask[..., None] * measure_weight[:, None]).sum() / mask.sum()
+
+
+def amplitude_loss(
+    predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, measure_weight: torch.Tensor
+) -> torch.Tensor:
+    """Weighted squared error of the measures' standard deviations in each window, relative to `SPEECH_STD`.
+
+    The mean that minimizes `measures_loss` moves less than people do, the more so the less a measure can be
+    heard; this keeps the amplitude. Arguments and result are those of `measures_loss`.
     """
     weight = mask[..., None]
     count = weight.sum(1).clamp(min=1.0)  # (B, 1)
@@ -190,10 +203,8 @@ def measures_loss(
         variance = ((values - mean[:, None]).square() * weight).sum(1) / count
         return (variance + 1e-6 * scale.square()).sqrt()
 
-    error = (((predicted - target) / scale).square() * weight * measure_weight[:, None]).sum() / mask.sum()
     difference = (deviation(predicted) - deviation(target)) / scale
-    amplitude = (difference.square() * measure_weight).sum(-1).mean()
-    return error + AMPLITUDE_WEIGHT * amplitude
+    return AMPLITUDE_WEIGHT * (difference.square() * measure_weight).sum(-1).mean()
 
 
 def closure_event_loss(

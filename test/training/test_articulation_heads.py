@@ -9,7 +9,12 @@ import torch
 
 from streamingtalker_ros.face.mouth_measures import SPEECH_STD
 from streamingtalker_ros.training.articulation_heads import closure_thresholds, open_vowel_thresholds
-from streamingtalker_ros.training.encoder import AMPLITUDE_WEIGHT, closure_event_loss, measures_loss
+from streamingtalker_ros.training.encoder import (
+    AMPLITUDE_WEIGHT,
+    amplitude_loss,
+    closure_event_loss,
+    measures_loss,
+)
 
 
 def test_closure_thresholds_reach_the_recall_unless_vowels_limit_it() -> None:
@@ -69,8 +74,13 @@ def test_measures_that_are_half_heard_are_predicted_with_most_of_their_amplitude
     mask = torch.ones(40, 200)
     all_measures = torch.ones(40, 4)
 
-    def loss(predicted: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> float:
-        return float(measures_loss(predicted, target, mask, all_measures))
+    def loss(
+        predicted: torch.Tensor,
+        target: torch.Tensor,
+        mask: torch.Tensor,
+        counting: torch.Tensor = all_measures,
+    ) -> float:
+        return sum(float(term(predicted, target, mask, counting)) for term in (measures_loss, amplitude_loss))
 
     assert loss(target, target, mask) == 0.0
     gains = torch.linspace(0.0, 1.5, 31)
@@ -80,6 +90,6 @@ def test_measures_that_are_half_heard_are_predicted_with_most_of_their_amplitude
     masked[:, 100:] = 0.0
     wrong_there = torch.where(masked[..., None] > 0, target, 9.0)
     assert loss(wrong_there, target, masked) == pytest.approx(0.0, abs=1e-6)
-    wrong = target + torch.tensor([0.0, 9.0, 0.0, 0.0, 9.0])
-    some_measures = 1.0 - torch.tensor([0.0, 1.0, 0.0, 0.0, 1.0]).expand(40, 5)
-    assert float(measures_loss(wrong, target, mask, some_measures)) == pytest.approx(0.0, abs=1e-6)
+    wrong = target * torch.tensor([1.0, 9.0, 1.0, 9.0])
+    some_measures = torch.tensor([1.0, 0.0, 1.0, 0.0]).expand(40, 4)
+    assert loss(wrong, target, mask, some_measures) == pytest.approx(0.0, abs=1e-6)
