@@ -35,7 +35,7 @@ def measures(clip: Clip) -> np.ndarray:
 
 
 def test_every_voice_has_the_amplitude_of_people() -> None:
-    clips = [speaking_clip("quiet", 0.3), speaking_clip("quiet", 0.45), speaking_clip("wide", 0.9)]
+    clips = [speaking_clip("quiet", 0.3), speaking_clip("quiet", 0.45), speaking_clip("wide", 0.7)]
     quiet, quiet_too, wide = map(measures, normalize_amplitude(clips))
     for spoken in (np.concatenate((quiet, quiet_too)), wide):
         for k in (APERTURE, UPPER_LIP):
