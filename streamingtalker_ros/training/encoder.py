@@ -192,7 +192,16 @@ def amplitude_loss(
     """Weighted squared error of the measures' standard deviations in each window, relative to `SPEECH_STD`.
 
     The mean that minimizes `measures_loss` moves less than people do, the more so the less a measure can be
-    heard; this keeps the amplitude. Arguments and result are those of `measures_loss`.
+    heard; this keeps the amplitude.
+
+    Args:
+        predicted: (B, T, 4) measures.
+        target: (B, T, 4) measures.
+        mask: (B, T) 1 where a frame counts.
+        measure_weight: (B, 4) weight of each measure in each window.
+
+    Returns:
+        A scalar, times `AMPLITUDE_WEIGHT`.
     """
     weight = mask[..., None]
     count = weight.sum(1).clamp(min=1.0)  # (B, 1)
