@@ -29,7 +29,7 @@ import array, sys, time
 from streamingtalker_ros.dds import message_types as messages
 from streamingtalker_ros.dds.node import DdsNode, matched_readers
 node = DdsNode("sender", "", int(sys.argv[1]))
-writer = node.create_publisher("face_motion", "streamingtalker_ros/msg/FaceMotion")
+writer = node.create_publisher("face_motion", "streamingtalker_ros/msg/FaceMotion", node.qos(depth=50))
 node.start()
 while not matched_readers(writer):
     time.sleep(0.01)
@@ -41,8 +41,7 @@ for index in range(50):
     message.header.frame_id = "head"
     message.head.w = 1.0
     writer.write(message)
-    time.sleep(0.01)    # keep-last 10 drops older samples of a slower reader
-time.sleep(0.5)
+sys.stdin.read()
 node.close()
 """
 
@@ -50,11 +49,12 @@ node.close()
 def test_messages_cross_from_one_process_to_another_unchanged() -> None:
     domain = own_domain()
     with FaceMotionRecorder(domain=domain) as recorder:
-        sender = subprocess.Popen([sys.executable, "-c", _SENDER, str(domain)])
+        sender = subprocess.Popen([sys.executable, "-c", _SENDER, str(domain)], stdin=subprocess.PIPE)
         try:
-            assert recorder.wait(50, 15)
+            assert recorder.wait(50, 60)
         finally:
-            assert sender.wait(10) == 0
+            sender.communicate(timeout=30)
+    assert sender.returncode == 0
     frames = recorder.frames
     assert [frame.frame for frame in frames] == list(range(50))
     expected = [1_700_000_000_000_000_001 + index * 1000 for index in range(50)]

@@ -81,7 +81,11 @@ class Room:
     def __init__(self, talker: Any, domain: int | None = None, **parameters: Any) -> None:
         self.domain, self.warnings = domain or own_domain(), []
         self.node = TalkerNode(
-            TalkerParameters(**parameters), "", self.domain, talker=talker, warn=self.warnings.append
+            TalkerParameters(overload_after=10.0, **parameters),  # a busy machine skips no frame
+            "",
+            self.domain,
+            talker=talker,
+            warn=self.warnings.append,
         )
         self.reports: list[Any] = []
         self._listener = DdsNode("listener", "", self.domain)

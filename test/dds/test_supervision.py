@@ -33,7 +33,7 @@ def running_head(domain: int, folder: Path) -> Iterator[tuple[KillableProcess, C
             assert wait_for(lambda: commands and matched_readers(peer.writer))
             peer.publish_jaw(1.0)
             assert commands[-1].data[0] > 0.2
-            yield process, lambda: wait_for(lambda: abs(commands[-1].data[0]) < 1e-6, 1.0)
+            yield process, lambda: wait_for(lambda: abs(commands[-1].data[0]) < 1e-6)
     finally:
         peer.close()
 

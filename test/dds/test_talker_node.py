@@ -217,7 +217,7 @@ def test_interrupt_and_reset_services_respond_during_speech(talker: Any) -> None
         reply = call_trigger(client, "/talker/interrupt")
         assert reply.success and node.worker.close_mouth() and node.worker.queued_seconds == 0
         assert wait_for(lambda: node.worker.state == "idle")
-        assert node.worker.statistics()["frames"] < 60
+        assert node.worker.statistics()["frames"] < 5 * 25
         assert call_trigger(client, "/talker/reset").success
         assert wait_for(lambda: node.worker.state == "waiting")
     client.close()
@@ -233,10 +233,10 @@ def test_an_audio_source_that_returns_is_received_again(talker: Any) -> None:
             before = node.worker.statistics()["frames"]
             source = AudioPublisher(16000, variant, domain=domain)
             assert source.wait_for_subscriber(10)
-            for stamp, block in paced_packets(voice(0.4), 16000):
+            for stamp, block in paced_packets(voice(0.4), 16000, speed=0):  # a stall would begin a stream
                 source.publish(block, stamp)
-            source.close()
             assert wait_for(lambda before=before: node.worker.statistics()["frames"] >= before + 10)
+            source.close()
             time.sleep(0.6)
         stamps = [frame.stamp for frame in motion.frames]
     node.close()
