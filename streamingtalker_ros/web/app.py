@@ -105,7 +105,9 @@ class WebContext:
         self._controls = describe_controls(talker, distinct_styles(talker))
         self._metrics_page: MetricsPage | None = None
         self._is_vertex = talker.family == "vertex"
-        self._face_name = None if face is None else face.name
+        self._prepared_faces = prepared_faces()
+        names = {path: name for name, path in self._prepared_faces.items()}
+        self._face_name = None if face is None else names.get(face, face.name)
         self._assets = self._load_assets(face, warn)
 
     @property
@@ -181,7 +183,7 @@ class WebContext:
         if self.talker.template is not None and self.talker.triangles is not None:
             files["/template.glb"] = assets.encode_template(self.talker.template, self.talker.triangles)
         people: list[str] = []
-        for name, path in prepared_faces().items():
+        for name, path in self._prepared_faces.items():
             try:
                 files[f"/faces/{name}.glb"] = assets.load_prepared_face(path)
                 people.append(name)

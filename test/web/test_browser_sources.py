@@ -98,21 +98,22 @@ def test_a_face_of_the_server_is_shown_in_place_of_the_default(
     browser: Chromium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """People whose heads have been built are offered, and shown when they are chosen."""
-    path = tmp_path / "robot.glb"
-    path.write_bytes(write_glb(default_rig()))
-    monkeypatch.setattr("streamingtalker_ros.web.app.prepared_faces", lambda: {"maya": path})
+    people = {name: tmp_path / f"{name}.glb" for name in ("maya", "kofi")}
+    for path in people.values():
+        path.write_bytes(write_glb(default_rig()))
+    monkeypatch.setattr("streamingtalker_ros.web.app.prepared_faces", lambda: people)
     talker: TalkerProtocol = small_talker()
-    with Server(WebContext(talker, warn=lambda message: None, face=path)).background() as server:
+    with Server(WebContext(talker, warn=lambda message: None, face=people["maya"])).background() as server:
         page = browser.open(server.address + "?detail=low", WINDOW)
         page.wait("app.view.shownFace === 'avatar' && app.timeline && app.timeline.newest", 60)
         assert page.run("app.view.faces.avatar.targets.length") == 52
-        assert (
-            page.run("document.querySelector('#face-choice').selectedOptions[0].textContent") == "robot.glb"
+        choice = "document.querySelector('#face-choice')"
+        page.wait(f"{choice}.options.length === 3")
+        assert page.run(f"{choice}.selectedOptions[0].textContent") == "maya"
+        page.run(f"{choice}.value = 'person:kofi', {choice}.dispatchEvent(new Event('change')), 1")
+        page.wait(
+            f"app.view.faces.avatar.name === 'kofi' && {choice}.selectedOptions[0].textContent === 'kofi'", 60
         )
-        page.run("""(() => { const choice = document.querySelector('#face-choice');
-            choice.value = 'person:maya'; choice.dispatchEvent(new Event('change')); return 1; })()""")
-        page.wait("document.querySelector('#face-choice').selectedOptions[0].textContent === 'maya'", 60)
-        page.wait("app.view.faces.avatar.name === 'maya'", 60)
         assert page.errors == []
         page.close()
 
