@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from streamingtalker_ros.audio.files import read_audio
 from streamingtalker_ros.audio.resample import to_16k
@@ -111,7 +111,8 @@ class Surface:
         """
         depths = np.zeros(points.shape[:2], np.float32)
         for k, (vertices, others) in enumerate(zip(surface, points, strict=True)):
-            distance, nearest = cKDTree(vertices).query(others, distance_upper_bound=_NEAR_M)
+            found = KDTree(vertices).query(others, distance_upper_bound=_NEAR_M)
+            distance, nearest = np.asarray(found[0]), np.asarray(found[1])
             near = np.flatnonzero(np.isfinite(distance))
             near = near[self._is_chosen[nearest[near]]]
             if len(near):

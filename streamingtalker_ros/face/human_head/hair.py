@@ -87,7 +87,7 @@ _CURLY_STRIP: Final = Strip(17, 0.032, 0.0, 0.10, 6.0, 0.0, 0.30)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
     "short": HairStyle(3000, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, _SHORT_STRIP, 0.06),
     "long": HairStyle(1450, 12, 0.285, 0.150, 0.016, 0.005, 1.0, 12.0, _LONG_STRIP, 0.03),
-    "bob": HairStyle(1600, 9, 0.225, 0.090, 0.015, 0.005, 1.0, -15.0, _LONG_STRIP, 0.03),
+    "bob": HairStyle(1600, 9, 0.215, 0.090, 0.015, 0.0032, 1.0, -15.0, _LONG_STRIP, 0.03),
     "curly": HairStyle(3200, 5, 0.036, 0.020, 0.011, 0.006, 0.0, None, _CURLY_STRIP, 0.75),
 }
 
