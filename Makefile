@@ -20,7 +20,7 @@ PYRIGHT := $(if $(shell command -v node),PYRIGHT_PYTHON_GLOBAL_NODE=1) PYRIGHT_P
 CHECKS := check-ruff check-docstrings check-format check-headers check-imports check-spelling check-yaml check-package check-docs \
           check-page check-types check-types-strict
 
-.PHONY: help demo web train format check $(CHECKS) test coverage soak bench docs clean
+.PHONY: help demo web train pictures format check $(CHECKS) test coverage soak bench docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +34,7 @@ help:
 	@echo "make coverage        the same, and which lines they ran; fails below the floor of pyproject.toml"
 	@echo "make format          put every file into the form that make check asks for"
 	@echo "make check           everything but the tests: ruff, pyright, import-linter, codespell, tsc, ..."
+	@echo "make pictures        draw the faces and take the screenshots of the documentation again; minutes"
 	@echo "make docs            the documentation as a site, in site/"
 	@echo "make soak            the long tests: MINUTES=$(MINUTES) of abuse in each form and of the page, damaged inputs, an hour of speech; hours"
 	@echo "make bench           measure what a frame costs here, into tools/benchmarks/README.md; some minutes"
@@ -57,6 +58,11 @@ train: .venv/ready-train-$(SETUP)
 	  $(if $(PEOPLE),--people '$(PEOPLE)') $(if $(LANDMARKS),--landmarks '$(LANDMARKS)') $(if $(FACEGOOD),--facegood '$(FACEGOOD)') \
 	  $(if $(SPEECHOCEAN),--speechocean '$(SPEECHOCEAN)') $(if $(LJSPEECH),--ljspeech '$(LJSPEECH)') \
 	  $(if $(VOICES),--voices '$(VOICES)') $(if $(SOUNDS),--sounds '$(SOUNDS)')
+
+# of the page in a Chromium, if there is one
+pictures: .venv/ready-test-$(SETUP) $(PAGE) .venv/faces
+	.venv/bin/python tools/gallery.py
+	.venv/bin/python -m tools.browser.screenshots
 
 test: .venv/ready-test-$(SETUP) $(PAGE)
 	.venv/bin/python -m pytest test -q -rs -n 3

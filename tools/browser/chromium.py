@@ -325,12 +325,14 @@ class Page:
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def screenshot(self, path: str | Path | None = None) -> bytes:
-        """PNG of the visible page.
+        """Picture of the visible page: PNG, or WebP if the path ends with it.
 
         Args:
             path: file that it is also written to.
         """
-        data = base64.b64decode(self.call("Page.captureScreenshot", 60.0, format="png")["data"])
+        is_webp = path is not None and Path(path).suffix == ".webp"
+        options = {"format": "webp", "quality": 85} if is_webp else {"format": "png"}
+        data = base64.b64decode(self.call("Page.captureScreenshot", 60.0, **options)["data"])
         if path is not None:
             Path(path).write_bytes(data)
         return data

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Screenshots of the page: `python -m tools.browser.screenshots --out docs`.
+"""Screenshots of the page: `python -m tools.browser.screenshots`.
 
-web-desktop.png is the first screen, web-phone.png a phone while the page speaks the sample.
+web-desktop.webp is the first screen, web-phone.webp a phone while the page speaks the sample.
 
 A software renderer draws an image at full detail in a second: the page speaks at the lowest detail until the
 lips are open, stops there, and draws that moment at full detail.
@@ -105,7 +105,7 @@ def take_screenshot(browser: Chromium, address: str, name: str, folder: Path) ->
         page.run(stop, SPEECH_TIMEOUT_S)
     page.run("document.querySelector('#detail').value = 'auto', 1")
     page.run(_DRAW_AT_FULL_DETAIL.format(left=shot.camera[0], up=shot.camera[1]), LOAD_TIMEOUT_S)
-    path = folder / f"{name}.png"
+    path = folder / f"{name}.webp"
     page.screenshot(path)
     page.close()
     if page.errors:
@@ -123,7 +123,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         allow_abbrev=False, description=__doc__.partition("\n")[0] if __doc__ else None
     )
-    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder to write them into")
+    parser.add_argument("--out", type=Path, default=Path("docs/pictures"), help="folder to write them into")
     args = parser.parse_args()
     try:
         with server_process() as (address, _), Chromium() as browser:
