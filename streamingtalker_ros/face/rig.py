@@ -21,6 +21,7 @@ from streamingtalker_ros.face.rotation import rotation_matrix
 from streamingtalker_ros.face.surface_material import MaterialRange
 
 DEFAULT_COLOR = (0.85, 0.68, 0.58)  # sRGB, of faces that come without colours
+_SHOULDERS = 0.15  # height of what is shown of a bust below the head, as a fraction of the head's
 _MAX_FIGURE_HEAD = 0.45  # height of the head of a whole figure, as a fraction of the figure's
 
 
@@ -151,13 +152,16 @@ class Rig:
         return rotated.astype(np.float32, copy=False)
 
     def head_bounds(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Lowest and highest corner (3,) in metres of the head at rest; a whole figure's body is left out."""
-        points = self.vertices
-        if self.follow is not None and (self.follow >= 0.5).any():
-            head = points[self.follow >= 0.5]
-            if np.ptp(head[:, 2]) < _MAX_FIGURE_HEAD * np.ptp(points[:, 2]):
-                points = head
-        return points.min(axis=0), points.max(axis=0)
+        """Lowest and highest corner (3,) in metres of the head at rest, with a bit of a bust's shoulders."""
+        low, high = self.vertices.min(axis=0), self.vertices.max(axis=0)
+        if self.follow is None or not (self.follow >= 0.5).any():
+            return low, high
+        head = self.vertices[self.follow >= 0.5]
+        head_low, head_high = head.min(axis=0), head.max(axis=0)
+        height = head_high[2] - head_low[2]
+        if height >= _MAX_FIGURE_HEAD * (high[2] - low[2]):  # no figure, whose head includes the neck
+            head_low[2] = max(low[2], head_low[2] - _SHOULDERS * height)
+        return head_low, head_high
 
     def landmark(self, name: str) -> npt.NDArray[np.int64]:
         """Indices (n,) of the vertices of a named landmark.
