@@ -57,6 +57,8 @@ _MOUTH_RADIUS_MM: Final = 70.0
 _CREASED: Final = ("mouthSmile", "mouthStretch", "mouthDimple")  # their face units fold the cheeks
 _CREASE_STEPS: Final = 12
 _MIN_DELTA_M: Final = 2e-5
+_GROWN_UP_YEARS: Final = 13.0
+_CHILD_SETBACK_M: Final = 0.0015  # of the teeth, behind the thin lips of children
 _UPPER_EDGE_M: Final = 0.0026  # of the front teeth, below MakeHuman's upper row
 _LOWER_EDGE_M: Final = 0.0048
 _TONGUE_FIT: Final = 0.93  # of MakeHuman's length and width, between thicker teeth
@@ -222,6 +224,8 @@ class _HeadBuilder:
         shade = 1.0 - 0.0022 * max(self._person.age - 25.0, 0.0)
         upper, upper_deltas = self._group("helper-upper-teeth")
         lower, lower_deltas = self._group("helper-lower-teeth")
+        childhood = float(smoothstep((_GROWN_UP_YEARS - self._person.age) / 3.0))
+        upper = upper - [_CHILD_SETBACK_M * childhood, 0.0, 0.0]
         front = upper[:, 0] > upper[:, 0].max() - 0.006
         edge = float(upper[front, 2].min())
         lower = lower + np.array([upper[:, 0].max() - lower[:, 0].max(), 0.0, 0.0])  # an even bite
