@@ -91,7 +91,9 @@ def picture_size(text: str) -> tuple[int, int]:
     except ValueError:
         size = 0, 0
     if not low <= min(size) <= max(size) <= high:
-        raise RangeError(f"must be WIDTHxHEIGHT, each {low} to {high} pixels, not {_show(text)}")
+        raise RangeError(
+            f"must be WIDTHxHEIGHT, each at least {low} and at most {high} pixels, not {_show(text)}"
+        )
     return size
 
 
