@@ -16,7 +16,7 @@ import numpy.typing as npt
 from streamingtalker_ros.audio.constants import FRAME_RATE
 from streamingtalker_ros.corpus.storage import LIP_MEASUREMENTS, Clip
 from streamingtalker_ros.evaluation.inference import inter_ocular_distance, lip_aperture
-from streamingtalker_ros.face.mouth_measures import TYPICAL_CHIN_FRACTIONS, chin_vertex
+from streamingtalker_ros.face.chin import TYPICAL_CHIN_FRACTIONS, chin_vertex
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import rotation_vector_to_quaternion
 

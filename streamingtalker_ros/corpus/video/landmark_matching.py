@@ -25,7 +25,7 @@ from streamingtalker_ros.corpus.video.landmarks import (
 )
 from streamingtalker_ros.corpus.video.neutral_pose import NeutralPose
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
-from streamingtalker_ros.face.mouth_measures import chin_vertex
+from streamingtalker_ros.face.chin import chin_vertex
 from streamingtalker_ros.face.rig import Rig
 
 LIP_LINES: Final = (
