@@ -50,6 +50,9 @@ COMPLIANCE: Final = {
 MAX_ROUNDS: Final = 5
 """Corrections of one frame: shapes that reach 0 or 1 in one are fixed in those that follow."""
 
+MAX_RESPONSES: Final = 256
+"""Sets of free shapes whose response is kept; few occur in speech."""
+
 RIDGE: Final = np.diag([1e-5, 2e-5, 1e-4, 1e-3])
 """Where the shapes cannot meet all measures, the aperture has priority."""
 
@@ -83,6 +86,7 @@ class MouthMeasures:
         self.bias = np.array([gap / self.unit, 0.0, 0.0, 0.0])
         sides = [name.removesuffix("Left").removesuffix("Right") for name in ARKIT_NAMES]
         self._compliance = np.array([COMPLIANCE.get(name, 0.0) for name in sides])
+        self._responses: dict[bytes, npt.NDArray[np.float64]] = {}
 
     def __call__(self, weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Measure weights.
@@ -111,17 +115,28 @@ class MouthMeasures:
             (52,) weights in 0..1, a new array.
         """
         result = weights.astype(np.float64)
-        free = self._compliance
+        is_free = np.ones(len(result), np.bool_)
         for _ in range(MAX_ROUNDS):
             error = target - self.bias - self.rows @ result
-            compliant = self.rows * free
-            moved = result + np.linalg.solve(compliant @ self.rows.T + RIDGE, error) @ compliant
+            moved = result + self._response(is_free) @ error
             result = np.minimum(np.maximum(moved, 0.0), 1.0)
             is_inside = moved == result
             if is_inside.all():
                 break
-            free = free * is_inside
+            is_free &= is_inside
         return result.astype(np.float32)
+
+    def _response(self, is_free: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """Least change (52, 4) of the weights that are free, per change of each measure."""
+        key = is_free.tobytes()
+        response = self._responses.get(key)
+        if response is None:
+            compliant = self.rows * (self._compliance * is_free)
+            response = np.linalg.solve(compliant @ self.rows.T + RIDGE, compliant).T
+            if len(self._responses) >= MAX_RESPONSES:
+                self._responses.clear()
+            self._responses[key] = response
+        return response
 
 
 @functools.lru_cache(maxsize=1)
