@@ -64,10 +64,10 @@ pictures: .venv/ready-test-$(SETUP) $(PAGE) .venv/faces
 	.venv/bin/python tools/gallery.py
 	.venv/bin/python -m tools.browser.screenshots
 
-test: .venv/ready-test-$(SETUP) $(PAGE)
+test: .venv/ready-test-$(SETUP) $(PAGE) .venv/faces
 	.venv/bin/python -m pytest test -q -rs -n 3
 
-coverage: .venv/ready-test-$(SETUP) $(PAGE)
+coverage: .venv/ready-test-$(SETUP) $(PAGE) .venv/faces
 	.venv/bin/python -m coverage run -m pytest test -q -rs
 	.venv/bin/python -m coverage report
 
