@@ -256,6 +256,33 @@ def test_the_lids_stay_outside_of_the_eyeballs(rig: Rig) -> None:
         assert (radius - np.linalg.norm(points, axis=-1))[in_front].max() < 0.0003
 
 
+def test_the_lower_lip_at_f_reaches_the_edge_of_the_upper_teeth(rig: Rig) -> None:
+    weights = np.zeros(52)
+    weights[INDEX["mouthRollLower"]] = 0.7
+    weights[[INDEX["mouthUpperUpLeft"], INDEX["mouthUpperUpRight"]]] = 0.35
+    weights[INDEX["jawOpen"]] = 0.1
+    points, first = rig.pose(weights), rig.parts["teeth_upper"][0]
+    teeth = points[first : first + NUM_CROWN_VERTICES]
+    teeth = teeth[np.abs(teeth[:, 1]) < 0.003]
+    skin = slice(*rig.parts["skin"])
+    rest, moved = rig.vertices[skin], points[skin]
+    is_lower_lip = (np.abs(rest[:, 1]) < 0.003) & (moved[:, 0] > teeth[:, 0].max())
+    is_lower_lip &= rest[:, 2] < rig.vertices[rig.landmark("inner_lip_lower"), 2].mean()
+    assert moved[is_lower_lip, 2].max() > teeth[:, 2].min() - 0.001
+
+
+def test_a_smile_raises_the_lower_lid_of_its_side(rig: Rig) -> None:
+    for side, other in (("left", "right"), ("right", "left")):
+        smile = rig.deltas[INDEX[f"mouthSmile{side.capitalize()}"], :, 2]
+        assert smile[slice(*rig.parts[f"lash_lower_{side}"])].mean() > 1e-4
+        assert np.abs(smile[slice(*rig.parts[f"lash_lower_{other}"])]).max() < 5e-5
+
+
+def test_bobbed_hair_ends_above_the_collar(rig: Rig) -> None:
+    hair, collar = (rig.vertices[slice(*rig.parts[part]), 2] for part in ("hair", "collar"))
+    assert hair.min() > collar.max()
+
+
 def test_triangles_of_teeth_and_bust_face_outwards(rig: Rig) -> None:
     """A viewer that draws front faces alone shows the front of the teeth, and the bust closed."""
     for part in ("teeth_upper", "teeth_lower", "plinth"):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from streamingtalker_ros.face.human_head.skin_colors import (
     above_hairline,
     brow_density,
     brow_place,
+    on_ear,
     scalp,
 )
 from streamingtalker_ros.face.human_head.strand_texture import LOCKS, Strip, paint_strips
@@ -39,6 +42,8 @@ _PARTING_MM: Final = 6.0  # half width of the denser hair along a parting
 _PARTING_DENSITY: Final = 4.0  # by which it is denser, as a factor above 1
 _LOWEST_OBSTACLE_MM: Final = -135.0  # hair falls past the shoulders
 _MIN_BROW_DENSITY: Final = 0.12
+_MIN_DENSITY: Final = 0.25  # of the cards of hair; below, single ones would stand on the bare skin
+_CUT_NOISE_MM: Final = 4.0
 _BROW_CARDS: Final = 320  # of both brows
 _BROW_LENGTH_M: Final = 0.0078
 _BROW_WIDTH_M: Final = 0.0034
@@ -46,6 +51,13 @@ _BROW_STRIP: Final = Strip(4, 0.019, 0.0, 0.02, 0.4, 0.5, 0.1)
 _LASH_STRIP: Final = Strip(10, 0.012, 0.0, 0.05, 0.3, 0.25, 0.02)
 _FACE_EDGE: Final = ((-40.0, 2.0, 26.0, 36.0, 52.0, 66.0, 71.0), (80.0, 80.0, 76.0, 62.0, 46.0, 28.0, 0.0))
 """Height in mm, and degrees from the front up to which no hair hangs there."""
+_EAR_EDGE: Final = (
+    (-116.0, -60.0, -40.0, 2.0, 26.0, 36.0, 52.0, 66.0, 71.0),
+    (84.0, 96.0, 106.0, 106.0, 80.0, 62.0, 46.0, 28.0, 0.0),
+)
+"""The same of long hair, which falls behind the ears."""
+_FALL: Final = ((-116.0, -60.0, -10.0, 40.0), (0.80, 0.93, 1.05, 1.12))
+"""Height in mm, and distance to the side within which long hair falls, of the half width of the scalp."""
 _LASH_REACH: Final = {"upper": 1.0, "lower": 0.5}  # length as a fraction of MakeHuman's card
 _HAIR_CUTOFF: Final = 0.35  # below 0.5, since smaller images of the texture hold less alpha
 _HAIR_TEXTURE: Final = (512, 1024)
@@ -65,6 +77,7 @@ class HairStyle(NamedTuple):
         lift: Distance in metres that hair keeps from the scalp; grows towards the tip.
         weight: How strongly gravity bends a lock.
         part: Place of the parting, mm to the person's left; None combs away from the crown.
+        cut: Height at which long hair is cut, mm from the eyes; None where only the length ends it.
         strip: Strands of a card.
         disorder: Deviation of the directions.
     """
@@ -77,18 +90,19 @@ class HairStyle(NamedTuple):
     lift: float
     weight: float
     part: float | None
+    cut: float | None
     strip: Strip
     disorder: float
 
 
 _SHORT_STRIP: Final = Strip(46, 0.020, 0.80, 0.02, 0.5, 0.5, 0.20)
-_LONG_STRIP: Final = Strip(46, 0.020, 0.85, 0.02, 0.5, 0.4, 0.01)
+_LONG_STRIP: Final = Strip(46, 0.020, 0.85, 0.02, 0.5, 0.6, 0.01)
 _CURLY_STRIP: Final = Strip(17, 0.032, 0.0, 0.10, 6.0, 0.0, 0.30)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
-    "short": HairStyle(3000, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, _SHORT_STRIP, 0.06),
-    "long": HairStyle(1450, 12, 0.285, 0.150, 0.016, 0.005, 1.0, 12.0, _LONG_STRIP, 0.03),
-    "bob": HairStyle(1600, 9, 0.215, 0.090, 0.015, 0.0032, 1.0, -15.0, _LONG_STRIP, 0.03),
-    "curly": HairStyle(3200, 5, 0.036, 0.020, 0.011, 0.006, 0.0, None, _CURLY_STRIP, 0.75),
+    "short": HairStyle(3000, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, None, _SHORT_STRIP, 0.06),
+    "long": HairStyle(1450, 12, 0.310, 0.165, 0.016, 0.0045, 1.0, 12.0, -108.0, _LONG_STRIP, 0.03),
+    "bob": HairStyle(1600, 10, 0.240, 0.110, 0.015, 0.0030, 1.0, -15.0, -84.0, _LONG_STRIP, 0.03),
+    "curly": HairStyle(3200, 5, 0.036, 0.020, 0.011, 0.006, 0.0, None, None, _CURLY_STRIP, 0.75),
 }
 
 
@@ -118,26 +132,29 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
         seed: Seed of the locks.
     """
     random = np.random.default_rng([seed, 6])
-    roots = surface.scatter(_density(surface.base, style), style.count, random)
+    roots = _scatter(surface, partial(_density, style=style), _MIN_DENSITY, style.count, random)
     normal = _unit(surface.evaluate(roots, surface.normals))
     start = surface.evaluate(roots, surface.vertices) - _ROOT_DEPTH_M * normal
     place = surface.evaluate(roots, surface.base)
     comb = _comb(place, style, random)
     comb -= np.einsum("nk,nk->n", comb, normal)[:, None] * normal
-    direction = _unit(_unit(comb) + _RISE * normal)
+    fineness = _fineness(place, style)
+    direction = _unit(_unit(comb) + _RISE * fineness[:, None] * normal)
     crown = np.clip((place[:, 2] - _SIDE_MM) / _CROWN_ABOVE_MM, _NAPE, 1.0)
-    length = (style.side + (style.top - style.side) * crown) * random.uniform(0.8, 1.1, style.count)
+    length = (style.side + (style.top - style.side) * crown) * random.uniform(0.8, 1.1, len(start))
     if style.part is None:
-        length *= _fineness(place, style)
-    paths = _grow(surface, start, direction, length, style, random)
+        length *= fineness
+    lift = style.lift * fineness * random.uniform(0.3, 1.6, len(start))
+    paths = _grow(surface, start, direction, length, lift, style, random)
+    if style.cut is not None:
+        height = EYE_CENTER[2] + style.cut + random.normal(0.0, _CUT_NOISE_MM, len(start))
+        paths = _cut(paths, height / 1e3)
     tangent = _unit(np.gradient(paths, axis=1))
     outward = _head_normals(surface, paths)
     across = _unit(np.cross(tangent, outward))
     taper = np.interp(np.linspace(0.0, 1.0, style.points), [0.0, 0.2, 0.7, 1.0], [0.95, 1.0, 0.95, 0.6])
-    width = (
-        style.width * _fineness(place, style)[:, None] * taper * random.uniform(0.7, 1.2, (style.count, 1))
-    )
-    vertices, triangles, uv = cards(paths, across, width, random.integers(LOCKS, size=style.count))
+    width = style.width * fineness[:, None] * taper * random.uniform(0.7, 1.2, (len(start), 1))
+    vertices, triangles, uv = cards(paths, across, width, random.integers(LOCKS, size=len(start)))
     image = paint_strips(style.strip, colors.hair, _HAIR_TEXTURE, random)
     material = SurfaceMaterial(
         "hair", encode_png(image), roughness=0.5, alpha="MASK", alpha_cutoff=_HAIR_CUTOFF, double_sided=True
@@ -145,6 +162,19 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
     tint = np.tile(colors.hair, (len(vertices), 1))
     normals = np.repeat(outward.reshape(-1, 3), 2, axis=0)
     return Part("hair", vertices, triangles, tint, uv=uv, material=material, normals=normals)
+
+
+def _scatter(
+    surface: Surface,
+    density: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+    minimum: float,
+    count: int,
+    random: np.random.Generator,
+) -> Roots:
+    """At most `count` random points of a density at places (N, 3), without those below the minimum."""
+    roots = surface.scatter(density(surface.base), count, random)
+    is_dense = density(surface.evaluate(roots, surface.base)) > minimum
+    return Roots(roots.triangles[is_dense], roots.weights[is_dense])
 
 
 def _fineness(place: npt.NDArray[np.float64], style: HairStyle) -> npt.NDArray[np.float64]:
@@ -195,7 +225,8 @@ def _nearest(
     surface: Surface, points: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Position and normal, (N, 3) each, of the nearest of a sample of vertices to each point (N, 3)."""
-    sample = np.flatnonzero((surface.base[:, 2] > _LOWEST_OBSTACLE_MM) & (surface.openness > 0.55))[::4]
+    obstacle = (surface.base[:, 2] > _LOWEST_OBSTACLE_MM) & (surface.openness > 0.55)
+    sample = np.flatnonzero(obstacle & ~on_ear(surface.base))[::4]  # hair falls behind the ears
     vertices, normals = surface.vertices[sample], surface.normals[sample]
     target = vertices.astype(np.float32)
     squares = np.square(target).sum(axis=1)
@@ -213,13 +244,14 @@ def _grow(
     start: npt.NDArray[np.float64],
     direction: npt.NDArray[np.float64],
     length: npt.NDArray[np.float64],
+    lift: npt.NDArray[np.float64],
     style: HairStyle,
     random: np.random.Generator,
 ) -> npt.NDArray[np.float64]:
     """Paths (N, points, 3) from the roots: bent by gravity, kept at a distance from the skin."""
     position = np.linspace(0.0, 1.0, style.points) ** _SPACING
+    half_width = np.abs(surface.vertices[scalp(surface.base) > 0.5, 1]).max()
     stiffness = random.uniform(0.6, 1.4, (len(start), 1))
-    lift = style.lift * random.uniform(0.3, 1.6, len(start))
     paths = [start]
     point = start
     for k in range(1, style.points):
@@ -229,22 +261,40 @@ def _grow(
         wanted = lift * min(1.0, 0.3 + 2.5 * position[k])
         point = (
             point
-            + (np.maximum(wanted - height, 0.0) - 0.35 * np.maximum(height - 2.5 * wanted, 0.0))[:, None]
+            + (np.maximum(wanted - height, 0.0) - 0.5 * np.maximum(height - 2.5 * wanted, 0.0))[:, None]
             * normal
         )
-        point = _clear_face(point)
+        point = _clear_face(point, _FACE_EDGE if style.cut is None else _EAR_EDGE)
+        if style.cut is not None:
+            limit = half_width * np.interp(1e3 * point[:, 2] - EYE_CENTER[2], *_FALL)
+            point[:, 1] = np.clip(point[:, 1], -limit, limit)
         new = _unit(point - paths[-1])
         direction = _unit(new - style.weight * stiffness * _UP * 0.35)
         paths.append(point)
     return np.stack(paths, axis=1)
 
 
-def _clear_face(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Points (N, 3) turned around the head to the hairline where they are in front of it."""
+def _cut(paths: npt.NDArray[np.float64], heights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Paths (N, P, 3) that end where they first fall below heights (N,), with as many points."""
+    row, last = np.arange(len(paths)), paths.shape[1] - 1
+    is_below = paths[..., 2] < heights[:, None]
+    after = np.where(is_below.any(axis=1), is_below.argmax(axis=1), last).clip(1)
+    above, below = paths[row, after - 1, 2], paths[row, after, 2]
+    end = after - 1 + np.clip((above - heights) / np.maximum(above - below, 1e-6), 0.0, 1.0)
+    place = end[:, None] * np.linspace(0.0, 1.0, last + 1)
+    first = np.minimum(place.astype(np.int64), last - 1)
+    start, step = paths[row[:, None], first], np.diff(paths, axis=1)[row[:, None], first]
+    return start + (place - first)[..., None] * step
+
+
+def _clear_face(
+    points: npt.NDArray[np.float64], edge: tuple[tuple[float, ...], tuple[float, ...]]
+) -> npt.NDArray[np.float64]:
+    """Points (N, 3) turned around the head to an edge such as `_FACE_EDGE` where they are in front of it."""
     place = 1e3 * points - EYE_CENTER * (1.0, 0.0, 1.0)
     x, y = place[:, 0] - HEAD_CENTER_X_MM, place[:, 1]
     turn = np.arctan2(y, x)
-    limit = np.radians(np.interp(place[:, 2], *_FACE_EDGE))
+    limit = np.radians(np.interp(place[:, 2], *edge))
     turned = np.where(y < 0.0, -1.0, 1.0) * np.maximum(np.abs(turn), limit)
     radius = np.hypot(x, y)
     result = points.copy()
@@ -262,9 +312,7 @@ def brows(surface: Surface, colors: Palette, seed: int) -> Part:
         seed: Seed of the hairs.
     """
     random = np.random.default_rng([seed, 7])
-    roots = surface.scatter(brow_density(surface.base), _BROW_CARDS, random)
-    is_dense = brow_density(surface.evaluate(roots, surface.base)) > _MIN_BROW_DENSITY
-    roots = Roots(roots.triangles[is_dense], roots.weights[is_dense])
+    roots = _scatter(surface, brow_density, _MIN_BROW_DENSITY, _BROW_CARDS, random)
     place = surface.evaluate(roots, surface.base)
     along, across = brow_place(place)
     side = np.sign(place[:, 1])

@@ -28,7 +28,7 @@ from streamingtalker_ros.face.human_head.hair import (
     lashes,
 )
 from streamingtalker_ros.face.human_head.makehuman import UNIT_M, MakeHumanData
-from streamingtalker_ros.face.human_head.mouth import Mouth
+from streamingtalker_ros.face.human_head.mouth import VERMILION_LOOP, Mouth
 from streamingtalker_ros.face.human_head.part import Part, order_grid, smooth, triangulate
 from streamingtalker_ros.face.human_head.person import Person
 from streamingtalker_ros.face.human_head.skin_colors import (
@@ -47,14 +47,18 @@ from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.face.surface_material import MaterialRange
 
 _LIP_MIDDLE: Final = (5342, 520, 622)  # vertices of the base mesh, see `Mouth`
-_VERMILION_LOOP: Final = 4  # border of the lips, of the loops from the skin into the mouth
 _CREASE_LOOPS: Final = 3.0  # from the line of contact, within which the lips lie in the shade of each other
 _CREASE_SHADE: Final = 0.35
 _BUST_MM: Final = (132.0, -120.0, 100.0)
 """Ellipse that bounds the bust on the base mesh, see `Surface`: half width, middle, half height."""
 _NECK_MM: Final = (-150.0, -75.0)  # between these heights the neck takes part in the head's rotation
 _MOUTH_RADIUS_MM: Final = 70.0
-_CREASED: Final = ("mouthSmile", "mouthStretch", "mouthDimple")  # their face units fold the cheeks
+_ROUNDED: Final = ("mouthPucker", "mouthFunnel")
+_PROTRUSION: Final = 0.7  # of MakeHuman's lips in rounded shapes, which make a beak
+_CREASED: Final = ("mouthSmile", "mouthStretch", "mouthDimple", *_ROUNDED)
+"""Shapes whose face units fold cheeks or lips."""
+_RAISED_BY_SMILE: Final = {"cheekSquint": 0.25, "eyeSquint": 0.1}
+"""Shares of the shapes that a smile takes along: it raises cheeks and lower lids."""
 _CREASE_STEPS: Final = 12
 _MIN_DELTA_M: Final = 2e-5
 _GROWN_UP_YEARS: Final = 13.0
@@ -94,6 +98,10 @@ class _HeadBuilder:
         self._units = {
             name: y_up_to_ros(data.face_unit(name)).astype(np.float64) * UNIT_M for name in ARKIT_NAMES
         }
+        for side in ("Left", "Right"):
+            self._units[f"mouthSmile{side}"] += sum(
+                share * self._units[name + side] for name, share in _RAISED_BY_SMILE.items()
+            )
 
     def _place(
         self, vertices: npt.NDArray[np.float64], body: npt.NDArray[np.float64]
@@ -142,6 +150,8 @@ class _HeadBuilder:
             vertices[outside, axis] = slope * edge[:, axis] + offset
         vertices, base = subdivision.refine(vertices), subdivision.refine(base)
         shapes = {name: subdivision.refine(unit[used]) for name, unit in self._units.items()}
+        for name in _ROUNDED:
+            shapes[name][:, 0] *= _PROTRUSION
         middle = (int(number[_LIP_MIDDLE[0]]), int(number[_LIP_MIDDLE[1]]), int(number[_LIP_MIDDLE[2]]))
         near_mouth = (
             np.linalg.norm(base[subdivision.quads].mean(axis=1) - base[middle[1]], axis=1) < _MOUTH_RADIUS_MM
@@ -163,13 +173,13 @@ class _HeadBuilder:
             clear_eyelids(vertices, deltas, *fit_sphere(self._group(f"helper-{side}-eye")[0]))
         surface = Surface(vertices, base, triangles, deltas)
         colors = skin_colors(base, surface.openness, self._palette, self._person)
-        position = np.arange(len(mouth.loops)) - float(_VERMILION_LOOP)
-        contact = mouth.loops.tolist().index(mouth.contact.tolist()) - _VERMILION_LOOP
+        position = np.arange(len(mouth.loops)) - float(VERMILION_LOOP)
+        contact = mouth.loops.tolist().index(mouth.contact.tolist()) - VERMILION_LOOP
         position = np.interp(position, [-1.8, -0.2, contact + 1.0, contact + 5.0], [-1.0, 0.0, 0.0, 1.0])
         flat = mouth.loops.ravel()
         position = np.repeat(position, mouth.loops.shape[1])
         crease = np.zeros(len(vertices))
-        apart = np.abs(np.arange(len(mouth.loops)) - contact - _VERMILION_LOOP)
+        apart = np.abs(np.arange(len(mouth.loops)) - contact - VERMILION_LOOP)
         crease[flat] = np.repeat(smoothstep(1.0 - apart / _CREASE_LOOPS), mouth.loops.shape[1])
         colors[flat] = lip_colors(colors[flat], position, self._palette)
         colors[flat] *= 1.0 - _CREASE_SHADE * crease[flat, None]

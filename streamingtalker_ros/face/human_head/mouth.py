@@ -18,11 +18,21 @@ from streamingtalker_ros.face.default_head.mesh import smoothstep
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.human_head.part import Shapes
 
+VERMILION_LOOP: Final = 4
+"""Border of the lips, of the loops from the skin into the mouth."""
+
 _NUM_LANDMARKS: Final = 19
 _MAX_LANDMARK: Final = 0.86  # of the half width of the mouth
 _REACH_M: Final = 0.012  # along the skin, beyond which a correction has faded
 _MIN_GAIN: Final = 0.55
 _MAX_GAIN: Final = 1.5
+_DRAWN_IN: Final = {  # share of the way to the line of contact, and metres upwards
+    "mouthRollUpper": (0.6, 0.0),
+    "mouthRollLower": (0.6, 0.0035),
+    "mouthPressLeft": (0.35, 0.0),
+    "mouthPressRight": (0.35, 0.0),
+}
+"""How far shapes draw the red of the lips in; a lower lip that rolls in rises against the upper teeth."""
 _MIN_WIDTH_M: Final = 1e-4  # below which a change of the mouth's width says nothing of a shape's gain
 
 
@@ -49,7 +59,7 @@ class Mouth:
         self.loops = np.array([tracer.trace_loop(start, vertices) for start in starts])
         self._contact = starts.index(contact)
         self.contact = self.loops[self._contact]
-        points = vertices[self.loops]
+        self._points = points = vertices[self.loops]
         steps = np.linalg.norm(np.diff(points, axis=0), axis=-1).mean(axis=1)
         position = np.concatenate([[0.0], np.cumsum(steps)])
         distance = np.abs(position - position[self._contact])
@@ -161,6 +171,9 @@ class Mouth:
         for name in sorted(shapes, key=lambda name: name == "mouthClose"):  # it follows jawOpen
             wanted_gap, wanted_width = self._wanted[name]
             shape = shapes[name]
+            if name in _DRAWN_IN:
+                shape = shape.copy()
+                shape[self.loops] += self._draw_in(name)
             upper, lower = self.lips(shape)
             parting = upper - lower
             if name == "mouthClose":
@@ -179,6 +192,21 @@ class Mouth:
             shape = shape + self.spread(correction, len(shape))
             fitted[name] = shape + self.spread(self._widen(name, shape, wanted_width), len(shape))
         return {name: fitted[name] for name in shapes}
+
+    def _draw_in(self, name: str) -> npt.NDArray[np.float64]:
+        """Displacements (L, N, 3) of the loops that narrow the red of the lips in the name of a shape."""
+        share, rise = _DRAWN_IN[name]
+        outside = np.arange(self._contact)
+        fading = np.interp(outside, [0, VERMILION_LOOP], [0.0, 1.0])[:, None]
+        if name.endswith(("Left", "Right")):
+            sign = 1.0 if name.endswith("Left") else -1.0
+            reach = smoothstep((1.0 + 3.0 * sign * self._across) / 2.0)
+        else:
+            reach = np.where(self._is_upper == ("Upper" in name), 1.0 - self._across**2, 0.0)
+        way = share * (self._points[self._contact] - self._points[outside]) + [0.0, 0.0, rise]
+        moved = np.zeros_like(self._points)
+        moved[outside] = (fading * reach)[..., None] * way * [1.0, 0.0, 1.0]
+        return moved
 
     def _middle_gap(self, shape: npt.NDArray[np.float64]) -> float:
         """What a shape adds to the lip gap as `Rig.lip_gap` measures it."""

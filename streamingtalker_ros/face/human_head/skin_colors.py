@@ -139,8 +139,16 @@ def above_hairline(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """
     degrees = np.degrees(np.abs(np.arctan2(base[:, 1], base[:, 0] - HEAD_CENTER_X_MM)))
     height = base[:, 2] - np.interp(degrees, _HAIRLINE[:, 0], _HAIRLINE[:, 1])
-    on_ear = (np.abs(base[:, 1]) > 75.0) & (base[:, 2] < 14.0)
-    return np.where(on_ear, -1.0, height)
+    return np.where(on_ear(base), -1.0, height)
+
+
+def on_ear(base: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """(V,) whether a place belongs to an ear.
+
+    Args:
+        base: (V, 3) places.
+    """
+    return (np.abs(base[:, 1]) > 75.0) & (base[:, 2] < 14.0)
 
 
 def scalp(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -66,7 +66,7 @@ def _paint_strip(
     inner = np.abs(across - 0.5 - 0.06 * np.sin(5.0 * along + random.uniform(0.0, 6.0)))
     edge = strip.body / 2.0 * (1.0 - 0.75 * along**2)
     first = strip.ragged * random.random(columns)
-    last = random.uniform(0.70, 0.95, columns)
+    last = 0.92 - 0.25 * np.square(2.0 * across - 1.0)  # a lock ends in one rounded tip
     alpha = np.clip((edge - inner) * columns / 3.0, 0.0, 1.0)
     alpha *= np.clip((along - first) * 40.0, 0.0, 1.0) * np.clip((last - along) * 12.0, 0.0, 1.0)
     shade = np.full((rows, columns), 0.62 * base)
@@ -80,6 +80,8 @@ def _paint_strip(
         taper = np.clip((along - start) / 0.04, 0.0, 1.0) * np.clip((end - along) / (0.45 * end), 0.0, 1.0)
         cover = np.clip((thickness * taper**0.7 - np.abs(across - middle)) * columns + 0.5, 0.0, 1.0)
         cover *= taper > 0.0
+        if strip.body:  # a strand that leaves its lock would break into dots
+            cover *= (inner < edge + 0.05) & (along < last + 0.03)
         tone = base * random.normal(1.0, 0.17) * (1.0 - 0.35 * np.abs(across - middle) / thickness)
         shade += (tone - shade) * cover
         alpha = np.maximum(alpha, cover)

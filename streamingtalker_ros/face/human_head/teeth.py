@@ -45,6 +45,7 @@ _GUM_PROFILE: Final = (  # mm outward, mm away from the necks; from the tongue o
     (-1.0, 8.0),
 )
 _BACK_SHADE: Final = 0.011  # by which a mm further back is darker
+_DEPTH_SHADE: Final = 0.6  # by which the side of a tooth towards the tongue is darker than its front
 
 
 def teeth(
@@ -154,7 +155,9 @@ def _tooth(
     points = np.concatenate([*rings, np.repeat(tip, _NUM_AROUND, axis=0)])
     level = np.repeat([level for level, _, _ in (*_LEVELS, (1.0, 0.0, 0.0))], _NUM_AROUND)
     blend = np.clip(level / 0.5, 0.0, 1.0)[:, None]
-    return points, grid_quads(len(_LEVELS) + 1, _NUM_AROUND, closed=True), _NECK + (_IVORY - _NECK) * blend
+    colors = _NECK + (_IVORY - _NECK) * blend
+    colors *= 1.0 + _DEPTH_SHADE * points[:, 1:2] / _DEPTH_MM
+    return points, grid_quads(len(_LEVELS) + 1, _NUM_AROUND, closed=True), colors
 
 
 def _gum(
