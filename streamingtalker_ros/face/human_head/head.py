@@ -57,7 +57,7 @@ _ROUNDED: Final = ("mouthPucker", "mouthFunnel")
 _PROTRUSION: Final = 0.7  # of MakeHuman's lips in rounded shapes, which make a beak
 _CREASED: Final = ("mouthSmile", "mouthStretch", "mouthDimple", *_ROUNDED)
 """Shapes whose face units fold cheeks or lips."""
-_RAISED_BY_SMILE: Final = {"cheekSquint": 0.25, "eyeSquint": 0.1}
+_RAISED_BY_SMILE: Final = {"cheekSquint": 0.15, "eyeSquint": 0.05}
 """Shares of the shapes that a smile takes along: it raises cheeks and lower lids."""
 _CREASE_STEPS: Final = 12
 _MIN_DELTA_M: Final = 2e-5
