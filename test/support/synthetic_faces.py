@@ -24,8 +24,8 @@ from streamingtalker_ros.corpus.video.landmarks import (
     LandmarkTrack,
 )
 from streamingtalker_ros.face.arkit import INDEX
+from streamingtalker_ros.face.chin import chin_vertex
 from streamingtalker_ros.face.default_head.stored import default_rig
-from streamingtalker_ros.face.mouth_measures import chin_vertex
 from streamingtalker_ros.face.rig import Rig
 
 PIXELS_PER_METRE = 700.0  # 46 pixels between the eyes
