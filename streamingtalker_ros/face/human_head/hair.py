@@ -96,7 +96,7 @@ class HairStyle(NamedTuple):
 
 
 _SHORT_STRIP: Final = Strip(46, 0.020, 0.80, 0.02, 0.5, 0.5, 0.20)
-_LONG_STRIP: Final = Strip(46, 0.020, 0.85, 0.02, 0.5, 0.6, 0.01)
+_LONG_STRIP: Final = Strip(46, 0.020, 0.85, 0.02, 0.5, 0.45, 0.01)
 _CURLY_STRIP: Final = Strip(17, 0.032, 0.0, 0.10, 6.0, 0.0, 0.30)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
     "short": HairStyle(3000, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, None, _SHORT_STRIP, 0.06),
@@ -152,7 +152,7 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
     tangent = _unit(np.gradient(paths, axis=1))
     outward = _head_normals(surface, paths)
     across = _unit(np.cross(tangent, outward))
-    taper = np.interp(np.linspace(0.0, 1.0, style.points), [0.0, 0.2, 0.7, 1.0], [0.95, 1.0, 0.95, 0.6])
+    taper = np.interp(np.linspace(0.0, 1.0, style.points), [0.0, 0.2, 0.7, 1.0], [0.95, 1.0, 0.95, 0.8])
     width = style.width * fineness[:, None] * taper * random.uniform(0.7, 1.2, (len(start), 1))
     vertices, triangles, uv = cards(paths, across, width, random.integers(LOCKS, size=len(start)))
     image = paint_strips(style.strip, colors.hair, _HAIR_TEXTURE, random)

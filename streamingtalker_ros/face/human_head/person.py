@@ -72,7 +72,7 @@ _DETAILS: Final = {  # the corners of the mouth of MakeHuman's faces hang: they 
     "eyes/*-eye-scale": _Detail("decr", "incr", 0.15, 0.00, 0.15),
     "eyes/*-eye-trans": _Detail("in", "out", 0.00, 0.00, 0.15),
     "eyes/*-eye-corner2": _Detail("down", "up", 0.00, 0.00, 0.20),
-    "eyes/*-eye-height2": _Detail("decr", "incr", 0.00, 0.15, 0.15),
+    "eyes/*-eye-height2": _Detail("decr", "incr", 0.00, 0.10, 0.15),
     "ears/*-ear-scale": _Detail("decr", "incr", 0.00, 0.00, 0.20),
     "ears/*-ear-wing": _Detail("decr", "incr", 0.00, 0.00, 0.20),
     "mouth/mouth-angles": _Detail("down", "up", 0.75, 0.75, 0.08),
