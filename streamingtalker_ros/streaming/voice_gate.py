@@ -4,8 +4,8 @@
 Voice activity is predicted by the encoder, which is trained so that noise and music do not open the mouth.
 The gate opens with the first voice inside the look-ahead, stays open one frame after the last and closes
 within three frames, so that it is shut 160 ms after the last sound. People part their lips before they
-speak, with a breath: where the lip-aperture head predicts lips well apart, the gate opens without voice too,
-unless there is no sound at all.
+speak, with a breath: where the head of the mouth measures predicts lips well apart, the gate opens without
+voice too, unless there is no sound at all.
 """
 
 from __future__ import annotations
