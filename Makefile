@@ -127,7 +127,7 @@ docs: .venv/ready-check-$(SETUP)
 soak: .venv/ready-test-$(SETUP) $(PAGE)
 	SOAK_SECONDS=$$((60 * $(MINUTES))) SOAK_HOUR=3600 .venv/bin/python -m pytest test/soak -q -rs --soak
 	@if .venv/bin/python -c 'import sys; from tools.browser import chromium; sys.exit(not chromium.find())' && \
-	  test -f $(PAGE); then .venv/bin/python tools/benchmarks/web_soak.py --minutes $(MINUTES); \
+	  test -f $(PAGE); then .venv/bin/python -m tools.benchmarks.web_soak --minutes $(MINUTES); \
 	  else echo "the page was not soaked: that needs a Chromium and the built page"; fi
 
 bench: .venv/ready-test-$(SETUP)

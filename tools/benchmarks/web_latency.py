@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Latency of `streamingtalker web` from the microphone to the screen, in a headless Chromium.
 
-    python tools/benchmarks/web_latency.py [--seconds 30] [--face maya]
+    python -m tools.benchmarks.web_latency [--seconds 30] [--face maya]
 
 The browser's fake microphone plays the demo's voice, the server runs beside it, the canvas has 480 x 360
 pixels without shadows and is drawn by a software renderer (SwiftShader). The latency of a frame runs from the

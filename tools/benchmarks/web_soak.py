@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Minutes of speech on the page of `streamingtalker web`: sound and face in sync, the server's memory flat.
 
-    python tools/benchmarks/web_soak.py [--minutes 10]
+    python -m tools.benchmarks.web_soak [--minutes 10]
 
 A headless Chromium plays a file of that length. For every image the page compares the playback time at its
 display with the time that it shows. Exit code 1 if they differ by more than 40 ms after the first second, or

@@ -3,7 +3,7 @@
 
     ros2 launch streamingtalker_ros talker.launch.py       # or: streamingtalker talk
     ros2 run streamingtalker_ros play voice.wav            # or: streamingtalker play voice.wav
-    python tools/benchmarks/web_watch.py [--seconds 10] [--domain N]
+    python -m tools.benchmarks.web_watch [--seconds 10] [--domain N]
 
 Start it while the audio is playing, or just before. Exit code 1 if the face is not shown as the talker
 publishes it: fewer than 24 frames a second, no speech, no sound, or an image that does not change.
