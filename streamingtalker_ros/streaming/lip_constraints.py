@@ -80,7 +80,7 @@ def read_articulation_heads(
     more evidence is needed, since a mistake is likelier there and costs as much of the motion.
 
     Args:
-        logits: (1 to 8,) of `AudioEncoder.auxiliary_logits`.
+        logits: (1 to 7,) of `AudioEncoder.auxiliary_logits`.
         config: Configuration of the model, which names its heads.
         previous: Targets of the frame before.
         snr_db: dB of the voice's level above its noise floor (`NoiseFloorEstimator`).

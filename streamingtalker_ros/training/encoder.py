@@ -146,7 +146,7 @@ def articulation_loss(
     target = lips.measures(window.motion)
     gap = target[..., APERTURE]
     if encoder.has_lip_head:
-        weight = 1.0 - window.is_brief[:, None] * target.new_tensor(HABITUAL)  # (B, 5)
+        weight = 1.0 - window.is_brief[:, None] * target.new_tensor(HABITUAL)  # (B, 4)
         for head_loss, heard_features in ((measures_loss, heard), (amplitude_loss, features)):
             predicted = encoder.lip_head(heard_features).float()
             loss = loss + head_loss(predicted, target, window.loss_mask, weight)

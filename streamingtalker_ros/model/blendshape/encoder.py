@@ -150,7 +150,7 @@ class AudioEncoder(nn.Module):
             feature: (…, audio_width).
 
         Returns:
-            (…, 1 to 8): the logit of voice activity; then, where the model has the head, the logits of a
+            (…, 1 to 7): the logit of voice activity; then, where the model has the head, the logits of a
             bilabial and of an open vowel, and the four measures of the mouth in the order of `MEASURES`.
         """
         return torch.cat([head(feature) for head in self.auxiliary_heads.values()], -1)

@@ -101,7 +101,7 @@ class TalkerNetwork(nn.Module):
             state: Its encoder is updated in place.
 
         Returns:
-            Features (B, audio_width), and `AudioEncoder.auxiliary_logits` (B, 1 to 8).
+            Features (B, audio_width), and `AudioEncoder.auxiliary_logits` (B, 1 to 7).
         """
         feature = self.encoder(hop, state.encoder)[:, 0]
         return feature, self.encoder.auxiliary_logits(feature)
