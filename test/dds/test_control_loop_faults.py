@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -95,15 +97,17 @@ def test_the_head_comes_to_rest_while_the_dds_thread_is_blocked() -> None:
         HeadNode(load_head("jaw"), domain=domain, warn=broken_log),
         HeadPeer(domain, **{COMMANDS: ARRAY}),
     )
+    released = threading.Event()
     try:
         commands = peer.received[COMMANDS]
         assert wait_for(lambda: commands and matched_readers(peer.writer))
-        peer.publish_jaw(1.0)
-        assert commands[-1].data[0] > 0.2
-        node.dds_node.create_timer(0.01, lambda: time.sleep(6.0))
-        time.sleep(0.1)
-        assert node.rest() and wait_for(lambda: abs(commands[-1].data[0]) < 1e-6, 1.0)
+        assert peer.open_jaw(COMMANDS)
+        blocked = threading.Event()
+        node.dds_node.create_timer(0.01, lambda: (blocked.set(), released.wait(60)))
+        assert blocked.wait(10)
+        assert node.rest() and wait_for(lambda: abs(commands[-1].data[0]) < 1e-6, 5.0)
     finally:
+        released.set()
         node.close()
         peer.close()
 
@@ -115,8 +119,7 @@ def test_the_time_out_closes_the_jaw_while_the_dds_thread_is_blocked() -> None:
     try:
         commands = peer.received[COMMANDS]
         assert wait_for(lambda: commands and matched_readers(peer.writer))
-        peer.publish_jaw(1.0)
-        assert commands[-1].data[0] > 0.2
+        assert peer.open_jaw(COMMANDS)
         node.dds_node.create_timer(0.01, lambda: released.wait(60))  # a message that is never done with
         assert wait_for(lambda: abs(commands[-1].data[0]) < 1e-6)
         count = len(commands)
@@ -186,9 +189,9 @@ STREAMS = {
 }
 
 
-@pytest.mark.parametrize("case", STREAMS)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_the_command_rests_the_head_with_any_broken_output_stream(case: str, number: Any) -> None:
+@contextlib.contextmanager
+def running_head(case: str) -> Iterator[tuple[subprocess.Popen[bytes], HeadPeer]]:
+    """Start the head driver with a broken output stream; yield it and its peer."""
     which, factory = STREAMS[case]
     write, read = factory()
     streams: dict[str, Any] = {
@@ -196,36 +199,49 @@ def test_the_command_rests_the_head_with_any_broken_output_stream(case: str, num
     }
     domain = own_domain()
     peer = HeadPeer(domain, **{COMMANDS: ARRAY})
-    ignored = signal.signal(
-        signal.SIGHUP, signal.SIG_DFL
-    )  # under nohup a child would inherit that it is ignored
     node = subprocess.Popen(
         [sys.executable, "-m", "streamingtalker_ros", "head", "--config", "jaw", "--domain", str(domain)],
         **streams,
     )
-    signal.signal(signal.SIGHUP, ignored)
     os.close(write)
     try:
-        commands = peer.received[COMMANDS]
-        assert wait_for(lambda: commands and matched_readers(peer.writer), 30)
-        for bad in (
-            face_motion(shape_weights(jawOpen=np.nan), time.time_ns()),
-            face_motion(shape_weights(jawOpen=1.0)[:3], time.time_ns()),
-        ):
-            peer.writer.write(bad)
-        peer.publish_jaw(1.0)
-        assert commands[-1].data[0] > 0.2
-        assert wait_for(lambda: abs(commands[-1].data[0]) < 1e-6, 5), "after the time-out"
-        peer.publish_jaw(1.0)
-        assert commands[-1].data[0] > 0.2
-        node.send_signal(number)
-        assert node.wait(15) == 0 and abs(commands[-1].data[0]) < 1e-6
+        yield node, peer
     finally:
         node.kill()
         node.wait()
         peer.close()
         if read is not None:
             os.close(read)
+
+
+def drive_and_end(node: subprocess.Popen[bytes], peer: HeadPeer, number: int) -> None:
+    """Open the jaw twice: after the first time motion stops, after the second the driver gets a signal."""
+    commands = peer.received[COMMANDS]
+    for bad in (
+        face_motion(shape_weights(jawOpen=np.nan), time.time_ns()),
+        face_motion(shape_weights(jawOpen=1.0)[:3], time.time_ns()),
+    ):
+        peer.writer.write(bad)
+    assert peer.open_jaw(COMMANDS)
+    assert wait_for(lambda: abs(commands[-1].data[0]) < 1e-6), "after the time-out"
+    assert peer.open_jaw(COMMANDS)
+    node.send_signal(number)
+    assert node.wait(30) == 0 and wait_for(lambda: abs(commands[-1].data[0]) < 1e-6, 5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_command_rests_the_head_with_any_broken_output_stream(number: int) -> None:
+    """A driver for each stream, all at once: they mostly wait."""
+    with contextlib.ExitStack() as stack:
+        handler = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, as a child then would
+        heads = {case: stack.enter_context(running_head(case)) for case in STREAMS}
+        signal.signal(signal.SIGHUP, handler)
+        for _, peer in heads.values():
+            assert wait_for(lambda peer=peer: peer.received[COMMANDS] and matched_readers(peer.writer))
+        with ThreadPoolExecutor(len(heads)) as pool:
+            ends = {case: pool.submit(drive_and_end, *head, number) for case, head in heads.items()}
+        for case, end in ends.items():
+            assert end.exception() is None, case
 
 
 def test_the_talkers_worker_continues_after_an_exception() -> None:
@@ -245,7 +261,7 @@ def test_the_talkers_worker_continues_after_an_exception() -> None:
     worker.start()
     try:
         begin = time.time_ns()
-        for k in range(100):
+        for k in range(50):
             pcm = voice(0.02, 16000)
             worker.push(
                 AudioPacket(

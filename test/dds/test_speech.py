@@ -30,6 +30,8 @@ from support.scheduler_harness import floats, small_talker, voice
 from support.tts_command import command
 from support.waiting import wait_for
 
+SECONDS = 1.0  # of a text
+
 
 class Graph:
     """A node that says texts, and a peer that listens to it."""
@@ -110,7 +112,7 @@ def wav_file(seconds: float) -> bytes:
 @pytest.fixture
 def pcm(tmp_path: Path) -> Path:
     path = tmp_path / "voice.pcm"
-    path.write_bytes(voice(2.0).tobytes())
+    path.write_bytes(voice(SECONDS).tobytes())
     return path
 
 
@@ -136,11 +138,11 @@ def test_the_lips_move_with_the_first_audio_and_the_sound_is_that_of_the_frames(
     assert graph.frame_times[0] < graph.end_time
     by_stamp = {stamp_to_ns(message.header.stamp): message for message in graph.frames}
     sound = np.concatenate([np.frombuffer(bytes(message.audio.data), "<i2") for message in graph.sounds])
-    assert np.array_equal(sound, voice(2.0))
+    assert np.array_equal(sound, voice(SECONDS))
     assert (formats[0].sample_rate, formats[0].channels, formats[0].sample_format) == (16_000, 1, "S16LE")
     for index, message in enumerate(graph.sounds):
         assert by_stamp[stamp_to_ns(message.header.stamp)].frame == index
-    assert graph.statuses[-1].duration == pytest.approx(2.0)
+    assert graph.statuses[-1].duration == pytest.approx(SECONDS)
     values = {item.key: item.value for item in graph.diagnostics[-1].status[0].values}
     assert wait_for(
         lambda: "audio_synced_delay_ms" in {item.key for item in graph.diagnostics[-1].status[0].values}
@@ -171,7 +173,7 @@ def test_the_motion_of_a_text_is_that_of_its_audio(pcm: Path, graphs: list[Graph
     graph.say("Hello")
     assert wait_for(graph.has_ended)
     talker = small_talker()
-    expected = talker.open_stream(0).accept(floats(voice(2.0)))
+    expected = talker.open_stream(0).accept(floats(voice(SECONDS)))
     assert wait_for(lambda: len(graph.frames) >= len(expected))
     for message, frame in zip(graph.frames, expected, strict=False):
         np.testing.assert_allclose(message.weights, frame.weights, atol=1e-5)
@@ -209,8 +211,8 @@ def test_the_action_says_texts_and_sound_files_with_feedback(pcm: Path, graphs: 
         graph.peer.qos(depth=100, latched=True),
     )
     text = graph.send_goal(text="Hello")
-    sound = graph.send_goal(audio=wav_file(1.0))
-    for number, seconds in ((text, 2.0), (sound, 1.0)):
+    sound = graph.send_goal(audio=wav_file(0.6))
+    for number, seconds in ((text, SECONDS), (sound, 0.6)):
         response = graph.result(number)
         assert response.status == GoalState.SUCCEEDED and response.result.outcome == "finished"
         assert response.result.duration == pytest.approx(seconds)
@@ -218,14 +220,14 @@ def test_the_action_says_texts_and_sound_files_with_feedback(pcm: Path, graphs: 
         assert times == sorted(times) and times[-1] > 0.5 * seconds
     assert {each.feedback.state for each in feedback} == {"queued", "starting", "speaking"}
     heard = np.concatenate([np.frombuffer(bytes(message.audio.data), "<i2") for message in graph.sounds])
-    assert np.array_equal(heard, np.concatenate([voice(2.0), voice(1.0)]))
+    assert np.array_equal(heard, np.concatenate([voice(SECONDS), voice(0.6)]))
     assert wait_for(lambda: [each.status for each in states[-1].status_list] == [GoalState.SUCCEEDED] * 2)
 
 
 def test_to_cancel_a_goal_is_barge_in_and_the_next_goal_is_said(pcm: Path, graphs: list[Graph]) -> None:
     graph = Graph(command("endless", pcm))
     graphs.append(graph)
-    first, second = graph.send_goal(text="one"), graph.send_goal(audio=wav_file(1.0))
+    first, second = graph.send_goal(text="one"), graph.send_goal(audio=wav_file(0.6))
     assert wait_for(lambda: len(graph.sounds) > 10)
     response = graph.cancel(first)
     assert response.return_code == 0 and [each.goal_id for each in response.goals_canceling] == [first]

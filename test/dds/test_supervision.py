@@ -31,8 +31,7 @@ def running_head(domain: int, folder: Path) -> Iterator[tuple[KillableProcess, C
     try:
         with KillableProcess("head", "--config", "jaw", "--domain", domain) as process:
             assert wait_for(lambda: commands and matched_readers(peer.writer))
-            peer.publish_jaw(1.0)
-            assert commands[-1].data[0] > 0.2
+            assert peer.open_jaw(COMMANDS)
             yield process, lambda: wait_for(lambda: abs(commands[-1].data[0]) < 1e-6)
     finally:
         peer.close()

@@ -27,7 +27,6 @@ from streamingtalker_ros.dds.talker_node import TalkerNode
 from streamingtalker_ros.face.arkit import ARKIT_NAMES
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.messaging import audio_common, face_messages
-from streamingtalker_ros.model.blendshape import checkpoint
 from streamingtalker_ros.runtime.parameters import TalkerParameters
 from support.dds_domain import own_domain
 from support.dds_peer import call_trigger
@@ -78,12 +77,11 @@ class AudioRecorder:
     ],
 )
 def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its_samples(
-    tmp_path: Path, torch_talker: Any, variant: Any, name: str, rate: int
+    tmp_path: Path, variant: Any, name: str, rate: int
 ) -> None:
     domain = own_domain()
-    checkpoint.save(tmp_path / "model", torch_talker.network)
     file, stats = write_wav(tmp_path / "voice.wav", 1.2, rate), tmp_path / "stats.json"
-    arguments = ["--domain", str(domain), "--param", f"model={tmp_path / 'model'}", "--param", "device=cpu"]
+    arguments = ["--domain", str(domain), "--param", "device=cpu"]
     node = subprocess.Popen(
         [*COMMAND, "talk", *arguments, "--until-idle", "0.5", "--stats", str(stats)],
         stdout=subprocess.PIPE,
@@ -125,10 +123,8 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
     assert weights.std(axis=0).max() > 0
 
 
-def test_talk_ends_cleanly_on_a_signal_with_its_summary(tmp_path: Path, torch_talker: Any) -> None:
-    checkpoint.save(tmp_path, torch_talker.network)
-    model = f"model={tmp_path}"
-    arguments = ["talk", "--domain", str(own_domain()), "--param", model, "--param", "device=cpu"]
+def test_talk_ends_cleanly_on_a_signal_with_its_summary() -> None:
+    arguments = ["talk", "--domain", str(own_domain()), "--param", "device=cpu"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     nodes = {
         number: subprocess.Popen(COMMAND + arguments, **pipes) for number in (signal.SIGINT, signal.SIGTERM)

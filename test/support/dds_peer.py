@@ -113,6 +113,15 @@ class HeadPeer:
             self.writer.write(face_motion(shape_weights(jawOpen=weight), time.time_ns()))
             time.sleep(0.04)
 
+    def open_jaw(self, topic: str) -> bool:
+        """Publish an open jaw until the newest command of a topic opens it; return whether one did."""
+
+        def is_open() -> bool:
+            self.publish_jaw(1.0, 0.04)
+            return bool(self.received[topic]) and self.received[topic][-1].data[0] > 0.2
+
+        return wait_for(is_open)
+
     def close(self) -> None:
         """Leave the graph."""
         self.dds_node.close()
