@@ -100,13 +100,13 @@ def test_a_command_that_loses_any_thread_ends_with_an_error_and_joints_at_rest(
     command: str, tmp_path: Path
 ) -> None:
     killed: set[str] = set()
-    while True:
+    names = {MAIN}
+    while names - killed:
         with SCENES[command](own_domain(), tmp_path) as (process, law):
             threads = process.threads()
-            assert "unknown to threading" not in threads.values()
-            ident, name = next((pair for pair in threads.items() if pair[1] not in killed), (0, ""))
-            if not name:
-                break
+            names.update(threads.values())
+            assert "unknown to threading" not in names
+            ident, name = next(pair for pair in threads.items() if pair[1] not in killed)
             killed.add(name)
             process.kill_thread(ident)
             code, output, seconds = process.end(SHUTDOWN_TIMEOUT_S + 5)
