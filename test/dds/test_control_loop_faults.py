@@ -190,7 +190,7 @@ STREAMS = {
 
 
 @contextlib.contextmanager
-def running_head(case: str) -> Iterator[tuple[subprocess.Popen[bytes], HeadPeer]]:
+def running_head(case: str) -> Iterator[tuple[subprocess.Popen[Any], HeadPeer]]:
     """Start the head driver with a broken output stream; yield it and its peer."""
     which, factory = STREAMS[case]
     write, read = factory()
@@ -214,7 +214,7 @@ def running_head(case: str) -> Iterator[tuple[subprocess.Popen[bytes], HeadPeer]
             os.close(read)
 
 
-def drive_and_end(node: subprocess.Popen[bytes], peer: HeadPeer, number: int) -> None:
+def drive_and_end(node: subprocess.Popen[Any], peer: HeadPeer, number: int) -> None:
     """Open the jaw twice: after the first time motion stops, after the second the driver gets a signal."""
     commands = peer.received[COMMANDS]
     for bad in (
