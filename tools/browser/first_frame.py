@@ -21,15 +21,14 @@ MAX_FIRST_FRAME_S = 4.0
 LOAD_TIMEOUT_S = 60.0
 # since the navigation, ms; an image that has been drawn is pending until the GPU has finished it
 _FIRST_FRAME_MS = """new Promise((resolve) => {{
-  let drawn = null;
+  let shownAt = null;
+  let image = null;
   const poll = () => {{
     const {{ view }} = window.app ?? {{}};
-    if (view?.shownFace === '{face}') drawn ??= view.metrics.drawTimes.at(-1) ?? 0;
-    if (drawn !== null && view.metrics.drawTimes.at(-1) > drawn && !view.metrics.pending.length) {{
-      resolve(performance.now());
-    }} else {{
-      requestAnimationFrame(poll);
-    }}
+    if (view?.shownFace === '{face}') shownAt ??= performance.now();
+    if (shownAt !== null) image ??= view.metrics.pending.find(({{ drawnAt }}) => drawnAt > shownAt) ?? null;
+    if (image !== null && !view.metrics.pending.includes(image)) resolve(performance.now());
+    else requestAnimationFrame(poll);
   }};
   poll();
 }})"""
