@@ -24,7 +24,7 @@ from streamingtalker_ros.face.surface_material import SurfaceMaterial
 _NUM_SEGMENTS: Final = 72
 _IRIS_RADIUS_M: Final = 0.0060
 _PUPIL: Final = 0.36  # of the iris
-_SCLERA: Final = np.array([0.84, 0.81, 0.78])
+_SCLERA: Final = np.array([0.78, 0.75, 0.72])
 _VEINED: Final = np.array([0.72, 0.56, 0.51])  # towards the corners
 _PUPIL_COLOR: Final = np.array([0.02, 0.02, 0.025])
 _BACK_RAD: Final = np.radians(115.0)
@@ -37,6 +37,8 @@ _SHADOWS: Final = {"upper": (0.0008, 0.0042, 0.62), "lower": (-0.0005, -0.0016, 
 _LID_REACH_M: Final = 0.010  # from the eyeball, within which skin belongs to the lids
 _LID_CLEARANCE_M: Final = 0.0002
 _LID_WEIGHTS: Final = (1.0, 0.75, 0.5, 0.35, 1.0)  # at which a shape keeps clear
+_MET_BY_LOOK_UP: Final = (("eyeBlink", 0.5), ("eyeBlink", 1.0), ("eyeLookDown", 1.0))
+"""Shapes, and their weights, that lower the lid which a look upwards raises."""
 
 
 def fit_sphere(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:
@@ -65,13 +67,21 @@ def clear_eyelids(
     distance = np.linalg.norm(offset, axis=1)
     is_lid = (distance > radius) & (distance < radius + _LID_REACH_M) & (offset[:, 0] > 0.15 * radius)
     lids = np.flatnonzero(is_lid)
+    needed = np.minimum(distance[lids, None], radius + _LID_CLEARANCE_M)  # no more than at rest
+
+    def missing(moved: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Displacements (n, 3) that bring the moved lids out of the ball."""
+        point = offset[lids] + moved
+        length = np.linalg.norm(point, axis=1, keepdims=True)
+        return np.clip(needed - length, 0.0, None) * (point[:, :1] > 0.0) * point / length
+
     for shape in np.flatnonzero(deltas[:, lids].any(axis=(1, 2))):
         for weight in _LID_WEIGHTS:
-            point = offset[lids] + weight * deltas[shape, lids]
-            length = np.linalg.norm(point, axis=1, keepdims=True)
-            needed = np.minimum(distance[lids, None], radius + _LID_CLEARANCE_M)  # no more than at rest
-            missing = np.clip(needed - length, 0.0, None) * (point[:, :1] > 0.0)
-            deltas[shape, lids] += missing / weight * point / length
+            deltas[shape, lids] += missing(weight * deltas[shape, lids]) / weight
+    for side in ("Left", "Right"):
+        up = INDEX[f"eyeLookUp{side}"]
+        for name, weight in _MET_BY_LOOK_UP:
+            deltas[up, lids] += missing(deltas[up, lids] + weight * deltas[INDEX[name + side], lids])
 
 
 def eyeball(
@@ -132,10 +142,10 @@ def eye_material(iris: npt.NDArray[np.float64], seed: int) -> SurfaceMaterial:
     y, x = (np.mgrid[:size, :size] + 0.5) / size * 2.0 - 1.0
     radius, turn = _TEXTURE_RADII * np.hypot(x, y), np.arctan2(y, x)
     fibres = _fibres(turn, radius, random)
-    shade = np.interp(radius, [_PUPIL, 0.45, 0.62, 0.86, 0.95, 1.0], [0.55, 1.35, 1.15, 0.95, 0.45, 0.30])
+    shade = np.interp(radius, [_PUPIL, 0.45, 0.62, 0.86, 0.95, 1.0], [0.50, 1.10, 0.98, 0.84, 0.42, 0.28])
     collar = np.exp(-np.square((radius - 0.52 - 0.03 * np.sin(9.0 * turn + 1.0)) / 0.07))[..., None]
     warm = iris * [1.45, 1.15, 0.72]
-    color = (iris + (warm - iris) * (0.75 * collar)) * (shade * (1.0 + 0.34 * fibres))[..., None]
+    color = (iris + (warm - iris) * (0.5 * collar)) * (shade * (1.0 + 0.24 * fibres))[..., None]
     white = _sclera(x, y, random)
     color += (white - color) * _ramp(radius, 0.96, 1.10)[..., None]
     color = color + (_PUPIL_COLOR - color) * (1.0 - _ramp(radius, _PUPIL - 0.03, _PUPIL + 0.03))[..., None]

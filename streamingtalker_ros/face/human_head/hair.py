@@ -22,8 +22,8 @@ from streamingtalker_ros.face.human_head.skin_colors import (
     above_hairline,
     brow_density,
     brow_place,
+    hair_density,
     on_ear,
-    scalp,
 )
 from streamingtalker_ros.face.human_head.strand_texture import LOCKS, Strip, paint_strips
 from streamingtalker_ros.face.human_head.strands import cards
@@ -56,8 +56,9 @@ _EAR_EDGE: Final = (
     (84.0, 96.0, 106.0, 106.0, 80.0, 62.0, 46.0, 28.0, 0.0),
 )
 """The same of long hair, which falls behind the ears."""
-_FALL: Final = ((-116.0, -60.0, -10.0, 40.0), (0.80, 0.93, 1.05, 1.12))
+_FALL: Final = ((-116.0, -60.0, -10.0, 40.0), (0.90, 1.00, 1.08, 1.12))
 """Height in mm, and distance to the side within which long hair falls, of the half width of the scalp."""
+_EDGE_DEPTH_DEG: Final = 9.0  # over which the edges of locks around the face are spread
 _LASH_REACH: Final = {"upper": 1.0, "lower": 0.5}  # length as a fraction of MakeHuman's card
 _HAIR_CUTOFF: Final = 0.35  # below 0.5, since smaller images of the texture hold less alpha
 _HAIR_TEXTURE: Final = (512, 1024)
@@ -80,6 +81,7 @@ class HairStyle(NamedTuple):
         cut: Height at which long hair is cut, mm from the eyes; None where only the length ends it.
         strip: Strands of a card.
         disorder: Deviation of the directions.
+        sideburn: Length in mm of the sideburns.
     """
 
     count: int
@@ -93,16 +95,17 @@ class HairStyle(NamedTuple):
     cut: float | None
     strip: Strip
     disorder: float
+    sideburn: float
 
 
 _SHORT_STRIP: Final = Strip(46, 0.020, 0.80, 0.02, 0.5, 0.5, 0.20)
 _LONG_STRIP: Final = Strip(46, 0.020, 0.85, 0.02, 0.5, 0.45, 0.01)
 _CURLY_STRIP: Final = Strip(17, 0.032, 0.0, 0.10, 6.0, 0.0, 0.30)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
-    "short": HairStyle(3000, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, None, _SHORT_STRIP, 0.06),
-    "long": HairStyle(1450, 12, 0.310, 0.165, 0.016, 0.0045, 1.0, 12.0, -108.0, _LONG_STRIP, 0.03),
-    "bob": HairStyle(1600, 10, 0.240, 0.110, 0.015, 0.0030, 1.0, -15.0, -84.0, _LONG_STRIP, 0.03),
-    "curly": HairStyle(3200, 5, 0.036, 0.020, 0.011, 0.006, 0.0, None, None, _CURLY_STRIP, 0.75),
+    "short": HairStyle(3000, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, None, _SHORT_STRIP, 0.06, 22.0),
+    "long": HairStyle(1450, 12, 0.310, 0.165, 0.016, 0.0045, 1.0, 12.0, -108.0, _LONG_STRIP, 0.03, 0.0),
+    "bob": HairStyle(1600, 10, 0.240, 0.110, 0.015, 0.0030, 1.0, -15.0, -84.0, _LONG_STRIP, 0.03, 0.0),
+    "curly": HairStyle(3200, 5, 0.036, 0.020, 0.011, 0.006, 0.0, None, None, _CURLY_STRIP, 0.75, 16.0),
 }
 
 
@@ -144,7 +147,7 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
     length = (style.side + (style.top - style.side) * crown) * random.uniform(0.8, 1.1, len(start))
     if style.part is None:
         length *= fineness
-    lift = style.lift * fineness * random.uniform(0.3, 1.6, len(start))
+    lift = style.lift * fineness * random.uniform(0.3, 1.3, len(start))
     paths = _grow(surface, start, direction, length, lift, style, random)
     if style.cut is not None:
         height = EYE_CENTER[2] + style.cut + random.normal(0.0, _CUT_NOISE_MM, len(start))
@@ -179,7 +182,7 @@ def _scatter(
 
 def _fineness(place: npt.NDArray[np.float64], style: HairStyle) -> npt.NDArray[np.float64]:
     """Width (N,) of the cards at places (N, 3) as a fraction: narrow at the hairline and the parting."""
-    return np.interp(above_hairline(place), [0.0, _FINE_EDGE_MM], [0.4, 1.0]) * (
+    return np.interp(above_hairline(place, style.sideburn), [0.0, _FINE_EDGE_MM], [0.4, 1.0]) * (
         1.0 - 0.5 * _parting(place, style)
     )
 
@@ -194,7 +197,7 @@ def _parting(place: npt.NDArray[np.float64], style: HairStyle) -> npt.NDArray[np
 def _density(place: npt.NDArray[np.float64], style: HairStyle) -> npt.NDArray[np.float64]:
     """Relative number (N,) of cards at places (N, 3): many where they are narrow, and along the parting."""
     more = 1.0 + _PARTING_DENSITY * _parting(place, style)
-    return scalp(place) / _fineness(place, style) * more
+    return hair_density(above_hairline(place, style.sideburn)) / _fineness(place, style) * more
 
 
 def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -250,8 +253,9 @@ def _grow(
 ) -> npt.NDArray[np.float64]:
     """Paths (N, points, 3) from the roots: bent by gravity, kept at a distance from the skin."""
     position = np.linspace(0.0, 1.0, style.points) ** _SPACING
-    half_width = np.abs(surface.vertices[scalp(surface.base) > 0.5, 1]).max()
+    half_width = np.abs(surface.vertices[above_hairline(surface.base, 0.0) > 0.0, 1]).max()
     stiffness = random.uniform(0.6, 1.4, (len(start), 1))
+    behind = np.radians(_EDGE_DEPTH_DEG) * random.random(len(start)) ** 2
     paths = [start]
     point = start
     for k in range(1, style.points):
@@ -264,7 +268,7 @@ def _grow(
             + (np.maximum(wanted - height, 0.0) - 0.5 * np.maximum(height - 2.5 * wanted, 0.0))[:, None]
             * normal
         )
-        point = _clear_face(point, _FACE_EDGE if style.cut is None else _EAR_EDGE)
+        point = _clear_face(point, _FACE_EDGE if style.cut is None else _EAR_EDGE, behind)
         if style.cut is not None:
             limit = half_width * np.interp(1e3 * point[:, 2] - EYE_CENTER[2], *_FALL)
             point[:, 1] = np.clip(point[:, 1], -limit, limit)
@@ -288,13 +292,18 @@ def _cut(paths: npt.NDArray[np.float64], heights: npt.NDArray[np.float64]) -> np
 
 
 def _clear_face(
-    points: npt.NDArray[np.float64], edge: tuple[tuple[float, ...], tuple[float, ...]]
+    points: npt.NDArray[np.float64],
+    edge: tuple[tuple[float, ...], tuple[float, ...]],
+    behind: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """Points (N, 3) turned around the head to an edge such as `_FACE_EDGE` where they are in front of it."""
+    """Points (N, 3) turned around the head where they are in front of an edge such as `_FACE_EDGE`.
+
+    They come to lie by `behind` (N,) radians behind it.
+    """
     place = 1e3 * points - EYE_CENTER * (1.0, 0.0, 1.0)
     x, y = place[:, 0] - HEAD_CENTER_X_MM, place[:, 1]
     turn = np.arctan2(y, x)
-    limit = np.radians(np.interp(place[:, 2], *edge))
+    limit = np.radians(np.interp(place[:, 2], *edge)) + behind
     turned = np.where(y < 0.0, -1.0, 1.0) * np.maximum(np.abs(turn), limit)
     radius = np.hypot(x, y)
     result = points.copy()

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from streamingtalker_ros.face.arkit import ARKIT_NAMES
+from streamingtalker_ros.face.arkit import ARKIT_NAMES, INDEX
 from streamingtalker_ros.face.default_head.head import EYE_CENTER
 from streamingtalker_ros.face.default_head.mesh import smoothstep
 from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
@@ -32,6 +32,7 @@ from streamingtalker_ros.face.human_head.mouth import VERMILION_LOOP, Mouth
 from streamingtalker_ros.face.human_head.part import Part, order_grid, smooth, triangulate
 from streamingtalker_ros.face.human_head.person import Person
 from streamingtalker_ros.face.human_head.skin_colors import (
+    above_hairline,
     hair_colors,
     lip_colors,
     mouth_color,
@@ -66,7 +67,15 @@ _CHILD_SETBACK_M: Final = 0.0015  # of the teeth, behind the thin lips of childr
 _UPPER_EDGE_M: Final = 0.0026  # of the front teeth, below MakeHuman's upper row
 _LOWER_EDGE_M: Final = 0.0048
 _TONGUE_FIT: Final = 0.93  # of MakeHuman's length and width, between thicker teeth
-_TONGUE: Final = np.array([0.70, 0.34, 0.34])
+_TONGUE: Final = np.array([0.74, 0.36, 0.35])
+_PUCKER_RETREAT_M: Final = {
+    "helper-upper-teeth": (-0.004, 0.0, 0.004),
+    "helper-lower-teeth": (-0.004, 0.0, -0.001),
+    "helper-tongue": (-0.010, 0.0, -0.008),
+}
+"""How far teeth and tongue draw back from lips that protrude in front of them."""
+_CAVITY_M: Final = 0.040  # behind the lips, where little light comes
+_CAVITY_SHADE: Final = 0.8
 
 
 def build_head(person: Person, data: MakeHumanData, name: str, textures: bool = True) -> Rig:
@@ -92,6 +101,7 @@ class _HeadBuilder:
     def __init__(self, person: Person, data: MakeHumanData, textures: bool) -> None:
         self._person, self._data, self._textures = person, data, textures
         self._palette = palette(person)
+        self._hair = choose_style(person)
         body = person.shape(data)
         self._body = self._place(body, body) + EYE_CENTER * (1e-3, 0.0, 1e-3)
         self._base = 1e3 * self._place(data.mesh.vertices, data.mesh.vertices)
@@ -120,7 +130,7 @@ class _HeadBuilder:
             *self._teeth(),
             *self._lashes(),
             brows(surface, self._palette, seed),
-            hair(surface, choose_style(self._person), self._palette, seed),
+            hair(surface, self._hair, self._palette, seed),
             collar(surface, self._palette.garment),
             plinth(surface, quads, self._palette.garment),
         ]
@@ -184,23 +194,26 @@ class _HeadBuilder:
         colors[flat] = lip_colors(colors[flat], position, self._palette)
         colors[flat] *= 1.0 - _CREASE_SHADE * crease[flat, None]
         inside = _inside(subdivision.quads, mouth, len(vertices))
-        colors[inside] = mouth_color(self._palette)
+        self._lip_front = float(vertices[mouth.contact, 0].max())
+        light = _cavity_light(vertices[inside], self._lip_front)
+        colors[inside] = light[:, None] * mouth_color(self._palette)
         colors += (self._palette.garment * (0.35 + 0.65 * surface.openness[:, None]) - colors) * is_garment[
             :, None
         ]
         lip = np.zeros(len(vertices))
         lip[flat] = np.clip(position + 1.0, 0.0, 1.0) * np.clip(1.0 - position, 0.0, 1.0)
+        grown = above_hairline(base, self._hair.sideburn)
         unwrapped = unwrap(faces, self._data.mesh.texture_coordinates, subdivision)
         material = None
         if self._textures:
-            fields = SkinFields(base, colors, lip, crease, inside.astype(np.float64), is_garment)
+            fields = SkinFields(base, colors, lip, crease, inside.astype(np.float64), is_garment, grown)
             material = paint_skin(unwrapped, fields, self._palette, self._person)
         source = unwrapped.source
         part = Part(
             "skin",
             vertices[source],
             triangulate(unwrapped.quads),
-            hair_colors(colors, base, self._palette)[source],
+            hair_colors(colors, base, grown, self._palette)[source],
             deltas[:, source],
             unwrapped.uv,
             material,
@@ -210,7 +223,9 @@ class _HeadBuilder:
     def _group(self, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Vertices (n, 3) and displacements (52, n, 3) of a group of the base mesh."""
         ids = self._data.group_vertices(name)
-        return self._body[ids], np.stack([self._units[shape][ids] for shape in ARKIT_NAMES])
+        deltas = np.stack([self._units[shape][ids] for shape in ARKIT_NAMES])
+        deltas[INDEX["mouthPucker"]] += _PUCKER_RETREAT_M.get(name, 0.0)
+        return self._body[ids], deltas
 
     def _eyes(self) -> list[Part]:
         material = eye_material(self._palette.iris, self._person.seed)
@@ -221,13 +236,15 @@ class _HeadBuilder:
 
     def _tongue(self) -> Part:
         quads = self._data.mesh.groups["helper-tongue"][:, :, 0]
-        used, local = np.unique(quads, return_inverse=True)
-        subdivision = Subdivision(local.reshape(quads.shape), len(used))
-        vertices = subdivision.refine(self._body[used])
+        body, moved = self._group("helper-tongue")
+        _, local = np.unique(quads, return_inverse=True)
+        subdivision = Subdivision(local.reshape(quads.shape), len(body))
+        vertices = subdivision.refine(body)
         root = vertices.min(axis=0) * [1.0, 0.0, 0.0]
         vertices = root + (vertices - root) * [_TONGUE_FIT, _TONGUE_FIT, 1.0]
-        deltas = np.stack([subdivision.refine(self._units[shape][used]) for shape in ARKIT_NAMES])
-        colors = np.tile(_TONGUE * (0.6 + 0.4 * self._palette.skin[0]), (len(vertices), 1))
+        deltas = np.stack([subdivision.refine(delta) for delta in moved])
+        light = _cavity_light(vertices, self._lip_front)
+        colors = light[:, None] * _TONGUE * (0.6 + 0.4 * self._palette.skin[0])
         return Part("tongue", vertices, triangulate(subdivision.quads), colors, deltas)
 
     def _teeth(self) -> list[Part]:
@@ -297,6 +314,11 @@ class _HeadBuilder:
                 if part.material is not None
             ),
         )
+
+
+def _cavity_light(vertices: npt.NDArray[np.float64], lip_front: float) -> npt.NDArray[np.float64]:
+    """Fraction (V,) of the light that reaches vertices (V, 3) in the mouth, behind the front of the lips."""
+    return 1.0 - _CAVITY_SHADE * smoothstep((lip_front - vertices[:, 0]) / _CAVITY_M)
 
 
 def _inside(quads: npt.NDArray[np.int64], mouth: Mouth, num_vertices: int) -> npt.NDArray[np.bool_]:

@@ -33,6 +33,9 @@ _DRAWN_IN: Final = {  # share of the way to the line of contact, and metres upwa
     "mouthPressRight": (0.35, 0.0),
 }
 """How far shapes draw the red of the lips in; a lower lip that rolls in rises against the upper teeth."""
+_OPENING: Final = {"jawOpen": 0.75, "mouthFunnel": 0.5}
+"""Exponents of the opening's height across the mouth, (1 - x²) to that power: 0.5 is an ellipse."""
+_PUCKER_ARCH: Final = 1.5  # how far a pucker levels the line of contact; above 1, its middle rises
 _MIN_WIDTH_M: Final = 1e-4  # below which a change of the mouth's width says nothing of a shape's gain
 
 
@@ -174,6 +177,8 @@ class Mouth:
             if name in _DRAWN_IN:
                 shape = shape.copy()
                 shape[self.loops] += self._draw_in(name)
+            if name == "mouthPucker":
+                shape = shape + self.spread(self._arch(), len(shape))
             upper, lower = self.lips(shape)
             parting = upper - lower
             if name == "mouthClose":
@@ -181,6 +186,8 @@ class Mouth:
                 wanted = opened[1] - opened[0]
             elif wanted_gap > 0.0:
                 wanted = parting * (wanted_gap / max(self._middle_gap(shape), 1e-6))
+                if name in _OPENING:
+                    wanted[:, 2] = wanted_gap * self._opening(_OPENING[name])
             else:
                 wanted = np.zeros_like(parting)
             excess = parting - wanted
@@ -207,6 +214,19 @@ class Mouth:
         moved = np.zeros_like(self._points)
         moved[outside] = (fading * reach)[..., None] * way * [1.0, 0.0, 1.0]
         return moved
+
+    def _arch(self) -> npt.NDArray[np.float64]:
+        """Displacements (N, 3) that bend the line of contact, so that what opens on it is round."""
+        height = self._points[self._contact, :, 2]
+        middle = np.interp(0.0, self._across[self._upper], height[self._upper])
+        return _PUCKER_ARCH * np.outer(middle - height, [0.0, 0.0, 1.0])
+
+    def _opening(self, exponent: float) -> npt.NDArray[np.float64]:
+        """Height (N,) of an opening along the line of contact, as a fraction of `_middle_gap`."""
+        height = np.power(1.0 - np.square(np.clip(self._across, -1.0, 1.0)), exponent)
+        profile = np.zeros((int(self.contact.max()) + 1, 3))
+        profile[self.contact[self._upper], 2] = height[self._upper]
+        return height / self._middle_gap(profile)
 
     def _middle_gap(self, shape: npt.NDArray[np.float64]) -> float:
         """What a shape adds to the lip gap as `Rig.lip_gap` measures it."""

@@ -75,8 +75,10 @@ _DETAILS: Final = {  # the corners of the mouth of MakeHuman's faces hang: they 
     "eyes/*-eye-height2": _Detail("decr", "incr", 0.00, 0.10, 0.15),
     "ears/*-ear-scale": _Detail("decr", "incr", 0.00, 0.00, 0.20),
     "ears/*-ear-wing": _Detail("decr", "incr", 0.00, 0.00, 0.20),
-    "mouth/mouth-angles": _Detail("down", "up", 0.75, 0.75, 0.08),
+    "mouth/mouth-angles": _Detail("down", "up", 0.5, 0.5, 0.08),
     "neck/neck-scale-horiz": _Detail("decr", "incr", -0.40, 0.00, 0.10),
+    "mouth/mouth-upperlip-volume": _Detail("decr", "incr", 0.00, 0.30, 0.10),
+    "mouth/mouth-lowerlip-volume": _Detail("decr", "incr", 0.00, 0.25, 0.10),
 }
 _MAX_DETAIL: Final = 0.6  # from the mean; larger weights make caricatures
 

@@ -17,7 +17,7 @@ from streamingtalker_ros.face.human_head.person import Person
 
 _TONES: Final = np.array(  # of skin, from little to much melanin
     [
-        [0.93, 0.76, 0.68],
+        [0.90, 0.73, 0.64],
         [0.87, 0.66, 0.55],
         [0.77, 0.55, 0.42],
         [0.60, 0.40, 0.29],
@@ -62,16 +62,16 @@ _BEARD_EDGE: Final = ((0.0, 12.0, 30.0, 48.0, 62.0, 72.0), (-44.0, -45.0, -60.0,
 """y and z, mm, above which no beard grows."""
 _HAIRLINE: Final = np.array(  # degrees from the front, mm
     [
-        [0.0, 71.0],
-        [18.0, 72.0],
-        [30.0, 66.0],
-        [42.0, 52.0],
-        [54.0, 36.0],
-        [63.0, 26.0],
-        [70.0, 13.0],
-        [76.0, 9.0],
-        [80.0, 12.0],
-        [84.0, 18.0],
+        [0.0, 70.0],
+        [18.0, 71.0],
+        [30.0, 67.0],
+        [42.0, 57.0],
+        [52.0, 47.0],
+        [60.0, 38.0],
+        [67.0, 29.0],
+        [73.0, 20.0],
+        [78.0, 16.0],
+        [84.0, 17.0],
         [98.0, 19.0],
         [109.0, 4.0],
         [122.0, -24.0],
@@ -80,7 +80,9 @@ _HAIRLINE: Final = np.array(  # degrees from the front, mm
         [180.0, -60.0],
     ]
 )
+_SIDEBURN_DEGREES: Final = (70.0, 80.0, 90.0, 96.0)  # from the front: their borders and their whole length
 _SOFT_HAIRLINE_MM: Final = 9.0
+_BARE_MM: Final = -15.0  # from the hairline, where surely no hair grows
 _AGE_OF_GREY: Final = (38.0, 72.0)  # years of the first and the last
 
 
@@ -120,7 +122,7 @@ def palette(person: Person) -> Palette:
     hair = np.array(_HAIR[origin][random.integers(len(_HAIR[origin]))])
     iris = np.array(_IRIS[origin][random.integers(len(_IRIS[origin]))])
     grey = float(smoothstep((person.age - _AGE_OF_GREY[0]) / (_AGE_OF_GREY[1] - _AGE_OF_GREY[0])))
-    redness = 0.46 - 0.20 * person.gender
+    redness = 0.52 - 0.18 * person.gender
     return Palette(
         skin=skin,
         lip=skin * (1.0 - redness) + _LIP * (0.35 + 0.65 * skin[0]) * redness,
@@ -131,15 +133,17 @@ def palette(person: Person) -> Palette:
     )
 
 
-def above_hairline(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def above_hairline(base: npt.NDArray[np.float64], sideburn: float) -> npt.NDArray[np.float64]:
     """(V,) height above the hairline, mm; negative where no hair grows.
 
     Args:
         base: (V, 3) places.
+        sideburn: Length of the sideburns in mm.
     """
     degrees = np.degrees(np.abs(np.arctan2(base[:, 1], base[:, 0] - HEAD_CENTER_X_MM)))
     height = base[:, 2] - np.interp(degrees, _HAIRLINE[:, 0], _HAIRLINE[:, 1])
-    return np.where(on_ear(base), -1.0, height)
+    height += sideburn * np.interp(degrees, _SIDEBURN_DEGREES, [0.0, 1.0, 1.0, 0.0])
+    return np.where(on_ear(base), np.minimum(height, _BARE_MM), height)
 
 
 def on_ear(base: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
@@ -151,13 +155,13 @@ def on_ear(base: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return (np.abs(base[:, 1]) > 75.0) & (base[:, 2] < 14.0)
 
 
-def scalp(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def hair_density(height: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """(V,) 1 where hair grows on the head, 0 elsewhere, with a soft hairline.
 
     Args:
-        base: (V, 3) places.
+        height: (V,) above the hairline, mm.
     """
-    return np.asarray(smoothstep(above_hairline(base) / _SOFT_HAIRLINE_MM))
+    return np.asarray(smoothstep(height / _SOFT_HAIRLINE_MM))
 
 
 def brow_place(base: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -209,24 +213,28 @@ def skin_colors(
     flush = np.clip(0.75 * flush + 0.05 * _noise(base, 18.0, person.seed), 0.0, 1.0)[:, None]
     result = colors.skin * (1.0 - flush + flush * _REDNESS)
     result = result * (1.0 + 0.012 * _noise(base, 9.0, person.seed + 1))[:, None]
-    stubble = 0.20 * float(smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 15.0) / 6.0))
+    stubble = 0.13 * float(smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 15.0) / 6.0))
     result = _mix(result, np.array([0.42, 0.40, 0.40]) * (0.4 + 0.6 * colors.skin[0]), stubble * beard(base))
     shade = np.clip(openness / 0.85, 0.0, 1.0)[:, None]
-    return result * (1.0 - (1.0 - shade) * np.array([0.50, 0.62, 0.66]))
+    return result * (1.0 - (1.0 - shade) * np.array([0.42, 0.52, 0.56]))
 
 
 def hair_colors(
-    skin: npt.NDArray[np.float64], base: npt.NDArray[np.float64], colors: Palette
+    skin: npt.NDArray[np.float64],
+    base: npt.NDArray[np.float64],
+    height: npt.NDArray[np.float64],
+    colors: Palette,
 ) -> npt.NDArray[np.float64]:
     """Colours (V, 3) of the skin with the roots of brows and hair, for renderers without textures.
 
     Args:
         skin: (V, 3) its colours without hair.
         base: (V, 3) places.
+        height: (V,) above the hairline, mm.
         colors: Of the person.
     """
     result = _mix(skin, colors.brow, 0.35 * brow_density(base))
-    return _mix(result, colors.hair * 0.8, 0.92 * scalp(base))
+    return _mix(result, colors.hair * 0.8, 0.92 * hair_density(height))
 
 
 def beard(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

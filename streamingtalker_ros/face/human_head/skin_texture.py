@@ -24,7 +24,7 @@ from streamingtalker_ros.face.human_head.canvas import (
     normal_map,
 )
 from streamingtalker_ros.face.human_head.person import Person
-from streamingtalker_ros.face.human_head.skin_colors import Palette, beard, brow_density, scalp
+from streamingtalker_ros.face.human_head.skin_colors import Palette, beard, brow_density, hair_density
 from streamingtalker_ros.face.human_head.subdivision import Subdivision
 from streamingtalker_ros.face.surface_material import SurfaceMaterial
 
@@ -41,6 +41,11 @@ _ISLANDS: Final = (  # of MakeHuman's unwrapping: left, bottom, scale, turned, a
 _EYE_MM: Final = (31.0, 0.0)  # middle of the left eye's opening: y, z
 _FRECKLES: Final = 900
 _KNIT_MM: Final = 1.7
+_STRAND_NOISE_MM: Final = 1.6  # of the hairline, from strand to strand
+_EDGE_NOISE_MM: Final = 2.2  # of the hairline, in waves
+_MOLES: Final = 6
+_BARE_OF_MOLES: Final = ((31.0, 0.0, 20.0), (0.0, -72.0, 26.0), (0.0, -35.0, 16.0))
+"""(y, z, radius) in mm around eyes, mouth and nose."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ class SkinFields:
         crease: (V,) 1 where the lips touch.
         inside: (V,) 1 in the mouth.
         garment: (V,) 1 on the shirt.
+        hairline: (V,) height above the hairline, mm.
     """
 
     base: npt.NDArray[np.float64]
@@ -113,6 +119,7 @@ class SkinFields:
     crease: npt.NDArray[np.float64]
     inside: npt.NDArray[np.float64]
     garment: npt.NDArray[np.float64]
+    hairline: npt.NDArray[np.float64]
 
 
 def paint_skin(unwrapped: Unwrapped, fields: SkinFields, colors: Palette, person: Person) -> SurfaceMaterial:
@@ -138,11 +145,19 @@ class _Painter:
         self._palette, self._person = colors, person
         self._random = np.random.default_rng([person.seed, 9])
         stacked = np.column_stack(
-            [fields.base, fields.colors, fields.lip, fields.inside, fields.garment, fields.crease]
+            [
+                fields.base,
+                fields.colors,
+                fields.lip,
+                fields.inside,
+                fields.garment,
+                fields.crease,
+                fields.hairline,
+            ]
         )[unwrapped.source]
         values = self._canvas.interpolate(stacked)
         self._base, self._color = values[:, :3].astype(np.float64), values[:, 3:6]
-        self._lip, self._inside, self._garment, self._crease = values[:, 6:].T
+        self._lip, self._inside, self._garment, self._crease, self._hairline = values[:, 6:].T
         self._bare = (1.0 - self._garment) * (1.0 - self._inside)
         self._light = float(colors.skin.mean())
 
@@ -194,13 +209,14 @@ class _Painter:
         color = color * (1.0 - bare[:, None] * self._lids())
         color = color * (1.0 - bare[:, None] * self._freckles())
         creases = self._lip_creases()
-        color = (color * (1.0 - 0.08 * np.clip(creases, 0.0, 1.5) * self._lip)[:, None]).astype(np.float32)
-        beard_amount = 0.5 * smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 16.0) / 8.0)
+        color = (color * (1.0 - 0.05 * np.clip(creases, 0.0, 1.5) * self._lip)[:, None]).astype(np.float32)
+        beard_amount = 0.36 * smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 16.0) / 8.0)
         dots = np.clip(stubble - 0.6, 0.0, 1.2) * beard(base) * beard_amount * bare * (1.0 - self._lip)
         color = _mix(color, 0.7 * self._palette.brow, np.clip(dots, 0.0, 0.7))
         roots = smoothstep(0.5 + 0.35 * self._noise(5.0, 2.2))
         color = _mix(color, 0.8 * self._palette.brow, 0.42 * brow_density(base) * roots * bare)
-        grown = scalp(base + np.stack([0.0 * pores, 0.0 * pores, 1.6 * self._noise(6.0)], axis=1))
+        ragged = _STRAND_NOISE_MM * self._noise(30.0, 5.0) + _EDGE_NOISE_MM * self._noise(90.0)
+        grown = hair_density(self._hairline + ragged)
         color = _mix(color, 0.7 * self._palette.hair, np.clip(grown * (0.92 + 0.08 * stubble), 0.0, 0.98))
         knit = 0.5 + 0.5 * self._knit()
         return (color * (1.0 - 0.16 * self._garment * (1.0 - knit))[:, None]).astype(np.float32)
@@ -220,8 +236,11 @@ class _Painter:
         face = smoothstep((base[:, 0] + 60.0) / 25.0) * self._bare * (1.0 - self._lip)
         middle = np.exp(-np.square(np.abs(base[:, 1]) / 42.0) - np.square((base[:, 2] + 22.0) / 20.0)) * face
         amount = self._random.uniform(0.0, 1.0) ** 2 * smoothstep((self._light - 0.4) / 0.3)
-        spots = 0.6 * float(amount) * self._spots(middle + 1e-9, _FRECKLES, 2.2)
-        moles = self._spots(face + 1e-9, 9, 2.6)
+        spots = 0.45 * float(amount) * self._spots(middle + 1e-9, _FRECKLES, 2.2)
+        bare = face.copy()
+        for y, z, radius in _BARE_OF_MOLES:
+            bare *= np.square(np.abs(base[:, 1]) - y) + np.square(base[:, 2] - z) > radius**2
+        moles = self._spots(bare + 1e-9, _MOLES, 2.2)
         aged = smoothstep((self._person.age - 45.0) / 30.0) * self._spots(face + 1e-9, 60, 8.0)
         return (
             np.outer(spots, [0.14, 0.22, 0.26])
@@ -255,7 +274,7 @@ class _Painter:
         fan = np.cos(2.0 * np.pi * np.arctan2(base[:, 2], np.maximum(side + 12.0, 1.0)) * 3.2)
         wrinkles = wrinkles - 1.2 * aged * feet * np.clip(fan - 0.4, 0.0, 1.0)
         skin = front * (1.0 - self._lip) * (fine + wrinkles)
-        return skin - 0.22 * self._lip * self._lip_creases() + 0.9 * self._garment * self._knit()
+        return skin - 0.14 * self._lip * self._lip_creases() + 0.9 * self._garment * self._knit()
 
     def _knit(self) -> npt.NDArray[np.floating]:
         """Height (P,) of the knit of the shirt, -1..1."""
@@ -271,7 +290,7 @@ class _Painter:
         result = 0.56 - 0.09 * oily + 0.02 * self._noise(30.0)
         result = result + (0.47 - result) * self._lip
         result = result + (0.90 - result) * self._crease
-        result = result + (0.80 - result) * scalp(base)
+        result = result + (0.80 - result) * hair_density(self._hairline)
         result = result + (0.32 - result) * self._inside
         return result + (0.95 - result) * self._garment
 

@@ -12,6 +12,8 @@ from streamingtalker_ros.face.human_head.canvas import Image
 
 LOCKS: Final = 8
 """Strips side by side, see `paint_strips`."""
+TIP: Final = 0.92
+"""Part of the length of a strip at which its locks have ended."""
 
 
 class Strip(NamedTuple):
@@ -66,9 +68,9 @@ def _paint_strip(
     inner = np.abs(across - 0.5 - 0.06 * np.sin(5.0 * along + random.uniform(0.0, 6.0)))
     edge = strip.body / 2.0 * (1.0 - 0.5 * along**2)
     first = strip.ragged * random.random(columns)
-    last = 0.92 - 0.25 * np.square(2.0 * across - 1.0)  # a lock ends in one rounded tip
+    last = TIP - 0.25 * np.square(2.0 * across - 1.0)  # a lock ends in one rounded tip
     alpha = np.clip((edge - inner) * columns / 3.0, 0.0, 1.0)
-    alpha *= np.clip((along - first) * 40.0, 0.0, 1.0) * np.clip((last - along) * 12.0, 0.0, 1.0)
+    alpha *= np.clip((along - first) * 120.0, 0.0, 1.0) * np.clip((last - along) * 12.0, 0.0, 1.0)
     shade = np.full((rows, columns), 0.62 * base)
     for _ in range(strip.strands):
         start, end = random.uniform(0.0, strip.ragged), random.uniform(0.72, 1.0)
@@ -81,7 +83,7 @@ def _paint_strip(
         cover = np.clip((thickness * taper**0.7 - np.abs(across - middle)) * columns + 0.5, 0.0, 1.0)
         cover *= taper > 0.0
         if strip.body:  # a strand that leaves its lock would break into dots
-            cover *= (inner < edge + 0.05) & (along < last + 0.03)
+            cover *= (inner < edge + 0.05) & (along < last - 0.02)
         tone = base * random.normal(1.0, 0.17) * (1.0 - 0.35 * np.abs(across - middle) / thickness)
         shade += (tone - shade) * cover
         alpha = np.maximum(alpha, cover)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.human_head.part import grid_quads, triangulate
-from streamingtalker_ros.face.human_head.strand_texture import LOCKS
+from streamingtalker_ros.face.human_head.strand_texture import LOCKS, TIP
 
 
 def cards(
@@ -35,6 +35,6 @@ def cards(
     triangles = triangles[None] + 2 * num_points * np.arange(count)[:, None, None]
     u = (strips[:, None, None] + np.array([0.0, 1.0])) / LOCKS
     steps = np.linalg.norm(np.diff(paths, axis=1), axis=-1).mean(axis=0)
-    v = np.concatenate([[0.0], np.cumsum(steps) / steps.sum()])[:, None]
+    v = TIP * np.concatenate([[0.0], np.cumsum(steps) / steps.sum()])[:, None]
     uv = np.stack([u + 0.0 * v, v + 0.0 * u], axis=-1)
     return vertices, triangles.reshape(-1, 3), uv.reshape(-1, 2)

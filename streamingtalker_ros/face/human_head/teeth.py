@@ -44,8 +44,9 @@ _GUM_PROFILE: Final = (  # mm outward, mm away from the necks; from the tongue o
     (1.0, 4.0),
     (-1.0, 8.0),
 )
-_BACK_SHADE: Final = 0.011  # by which a mm further back is darker
-_DEPTH_SHADE: Final = 0.6  # by which the side of a tooth towards the tongue is darker than its front
+_BACK_SHADE: Final = 0.013  # by which a mm further back is darker
+_BACK: Final = np.array([0.34, 0.17, 0.15])  # of the sides towards the tongue, in the light of the mouth
+_DEPTH_SHADE: Final = 0.9  # how far the back of a tooth has that colour
 
 
 def teeth(
@@ -156,7 +157,7 @@ def _tooth(
     level = np.repeat([level for level, _, _ in (*_LEVELS, (1.0, 0.0, 0.0))], _NUM_AROUND)
     blend = np.clip(level / 0.5, 0.0, 1.0)[:, None]
     colors = _NECK + (_IVORY - _NECK) * blend
-    colors *= 1.0 + _DEPTH_SHADE * points[:, 1:2] / _DEPTH_MM
+    colors -= (_BACK - colors) * _DEPTH_SHADE * points[:, 1:2] / _DEPTH_MM
     return points, grid_quads(len(_LEVELS) + 1, _NUM_AROUND, closed=True), colors
 
 
