@@ -37,12 +37,15 @@ def test_every_thread_is_supervised_and_the_first_failure_is_named() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_without_an_error_and_the_old_handlers_return(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with Supervisor() as supervisor:
-        os.kill(os.getpid(), number)
-        assert supervisor.wait(60) and supervisor.exit_code == 0
-        os.kill(os.getpid(), number)  # an impatient user does not end the way to rest
-    assert signal.getsignal(number) == before
+    inherited = signal.signal(number, signal.SIG_DFL)  # under nohup SIGHUP is ignored
+    try:
+        with Supervisor() as supervisor:
+            os.kill(os.getpid(), number)
+            assert supervisor.wait(60) and supervisor.exit_code == 0
+            os.kill(os.getpid(), number)  # an impatient user does not end the way to rest
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, inherited)
 
 
 def test_a_failed_thread_interrupts_a_main_thread_that_sleeps() -> None:
@@ -64,8 +67,9 @@ def test_a_failed_thread_interrupts_a_main_thread_that_sleeps() -> None:
 def test_the_process_of_a_failed_thread_ends_even_if_its_main_thread_does_not(body: str, code: int) -> None:
     script = (
         "import sys, threading, time\n"
-        "from streamingtalker_ros.supervision import Supervisor\n"
-        f"with Supervisor() as supervisor:\n    {body}\n"
+        "from streamingtalker_ros import supervision\n"
+        "supervision.SHUTDOWN_TIMEOUT_S = 0.5\n"
+        f"with supervision.Supervisor() as supervisor:\n    {body}\n"
         "sys.exit(supervisor.exit_code)\n"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == code

@@ -121,7 +121,11 @@ def test_processes_outlive_crashes_of_items_and_end_when_their_owner_is_killed(t
     """The one test with processes of Dask's own, which take seconds to start."""
     script = tmp_path / "owner.py"
     script.write_text(OWNER.replace("    with TaskCluster(2) as cluster:\n", CRASHES))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "test")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "test")]),
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",  # of an item: each costs the start of a process
+    }
     with ProcessGroup() as processes:
         owner = processes.start(
             sys.executable, str(script), stdout=subprocess.PIPE, text=True, env=environment

@@ -26,6 +26,10 @@ def test_a_signal_ends_the_command_while_the_model_is_being_loaded(
         raise AssertionError("the signal was ignored")
 
     monkeypatch.setattr(worker, "load_talker", load)
-    assert main(["talk"]) == 128 + number
+    inherited = signal.signal(number, signal.SIG_DFL)  # under nohup SIGHUP is ignored
+    try:
+        assert main(["talk"]) == 128 + number
+    finally:
+        signal.signal(number, inherited)
     error = capsys.readouterr().err
     assert error == f"streamingtalker: error: stopped by {number.name} before the end: run it again\n"
