@@ -42,7 +42,7 @@ def test_frames_are_placed_by_their_stamps_and_a_missing_one_repeats_the_last() 
 
 
 def test_every_published_frame_is_recorded_and_rendered(tmp_path: Path) -> None:
-    seconds = 2.3
+    seconds = 1.2
     pcm, rate = soundfile.read(DEMO_AUDIO, dtype="float32")
     soundfile.write(tmp_path / "voice.wav", pcm[: int(seconds * rate)], rate)
     done = run_demo("--wav", tmp_path / "voice.wav", "--out-dir", tmp_path)

@@ -29,9 +29,11 @@ from support import vertex_reference as reference
 from support.bag_harness import network, to_packets, write_bag
 from support.command_line import run_command
 from support.evaluation_corpus import synthetic_clip, write_corpus
+from support.few_pictures import limit_tiles
 from support.scheduler_harness import voice
 from support.waiting import wait_for
 
+SECONDS, NUM_FRAMES = 0.8, 20  # of the voice
 OLD = "the user's old file"
 OUTPUT_OPTIONS = {"--out", "--out-dir", "--report", "--json", "--picture", "--stats"}
 PRINTS_JSON = {("bench", "--json")}  # on stdout
@@ -65,9 +67,9 @@ CASES: dict[str, Case] = {
     **CORPORA,
     "corpus from-animation --out": Case("corpus from-animation pairs/voice.wav", "folder", 5_000),
     "talk --stats": Case("talk --param device=cpu", ".json"),
-    "animate --out": Case("animate voice.wav --device cpu", ".csv", 20_000),
-    "animate --out (npz)": Case("animate voice.wav --device cpu", ".npz", 5_000),
-    "animate --out (mp4)": Case("animate voice.wav --device cpu", ".mp4", 5_000),
+    "animate --out": Case("animate voice.wav --device cpu", ".csv", 5_000),
+    "animate --out (npz)": Case("animate voice.wav --device cpu", ".npz", 2_000),
+    "animate --out (mp4)": Case("animate voice.wav --device cpu --size 96x128", ".mp4", 2_000),
     "animate --out (png)": Case("animate voice.wav --device cpu", ".png", 20_000),
     "face build --out": Case("face build maya", ".glb"),
     "face export --out": Case("face export", ".glb", 100_000),
@@ -111,16 +113,21 @@ def test_every_output_of_the_parser_has_a_case() -> None:
     assert {name.split()[0] for name in CASES} <= set(COMMANDS)
 
 
+@pytest.fixture(autouse=True)
+def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_tiles(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the inputs of all cases."""
     folder = tmp_path_factory.mktemp("inputs")
     pcm, rate = soundfile.read(DEMO_AUDIO, dtype="float32")
-    soundfile.write(folder / "voice.wav", pcm[: int(1.4 * rate)], rate)
+    soundfile.write(folder / "voice.wav", pcm[: int(SECONDS * rate)], rate)
     for name in ("pairs", "sounds", "run"):
         (folder / name).mkdir()
     soundfile.write(folder / "pairs" / "voice.wav", pcm[: int(1.4 * rate)], rate)
-    assert run_command("animate", folder / "voice.wav", "--out", folder / "pairs/voice.csv") == 0
+    assert run_command("animate", folder / "pairs/voice.wav", "--out", folder / "pairs/voice.csv") == 0
     checkpoint.save(folder / "model", network())
     write_bag(folder / "bag", to_packets(voice(2.0)))
     reference.write_checkpoint(folder / "published", reference.VOCASET)
@@ -322,9 +329,8 @@ def test_a_command_that_is_stopped_removes_what_it_has_begun(inputs: Path, tmp_p
     out.write_text(OLD)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         command = [sys.executable, "-m", "streamingtalker_ros", "animate", "long.wav", "--out", "out.mp4"]
-        process = subprocess.Popen(
-            [*command, "--device", "cpu", "--steps", "1"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-        )
+        command += ["--size", "96x128", "--device", "cpu", "--steps", "1"]
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         try:
             assert wait_for(lambda: list(tmp_path.glob(".*.mp4")), 240), "it writes no temporary file"
             process.send_signal(number)
@@ -394,14 +400,14 @@ def test_a_pipe_receives_the_motion_as_csv(name: str, inputs: Path, tmp_path: Pa
     reader = subprocess.Popen(["cat", tmp_path / name], stdout=subprocess.PIPE, text=True)
     assert run_command("animate", inputs / "voice.wav", "--out", tmp_path / name) == 0
     text, _ = reader.communicate(timeout=60)
-    assert len(list(csv.reader(text.splitlines()))) == 1 + 35
+    assert len(list(csv.reader(text.splitlines()))) == 1 + NUM_FRAMES
 
 
 def test_standard_output_receives_the_motion_alone(inputs: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run_command("animate", inputs / "voice.wav", "--out", "/dev/stdout") == 0
     printed = capfd.readouterr()
-    assert len(list(csv.reader(printed.out.splitlines()))) == 1 + 35
-    assert printed.err.count("\n") == 1 and "/dev/stdout: 35 frames" in printed.err
+    assert len(list(csv.reader(printed.out.splitlines()))) == 1 + NUM_FRAMES
+    assert printed.err.count("\n") == 1 and f"/dev/stdout: {NUM_FRAMES} frames" in printed.err
 
 
 def test_help_for_a_reader_that_has_left_is_no_traceback() -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import PIL.Image
 import pytest
 
-from streamingtalker_ros.cli import main, pictures
+from streamingtalker_ros.cli import main
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.geometry.phong_tessellation import PhongTessellator
@@ -22,6 +22,7 @@ from streamingtalker_ros.face.rendering.renderer import Renderer, create_rendere
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.surface_material import MaterialRange, SurfaceMaterial
 from support.face_shapes import part_triangles, shape_weights
+from support.few_pictures import limit_tiles
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 
@@ -142,8 +143,7 @@ def test_the_pictures_command_rejects_a_face_without_shapes(
 
 
 def test_the_pictures_command_writes_all_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for cases in ("EXPRESSIONS", "VISEMES", "SHAPES"):  # two tiles of each are enough here
-        monkeypatch.setattr(pictures, cases, dict(list(getattr(pictures, cases).items())[:2]))
+    limit_tiles(monkeypatch)
     assert main(["pictures", "--out", str(tmp_path)]) == 0
     for name in ("face", "expressions", "visemes", "shapes"):
         with PIL.Image.open(tmp_path / f"{name}.png") as page:
