@@ -3,20 +3,22 @@
 
 from __future__ import annotations
 
+import functools
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import soundfile
 from PIL import Image
 
 from streamingtalker_ros.audio.constants import FRAME_RATE, NS_PER_S
+from streamingtalker_ros.cli import animate, demo
 from streamingtalker_ros.cli.demo import frames_to_clip
 from streamingtalker_ros.dds.recorder import RecordedFrame
 from streamingtalker_ros.resources import DEMO_AUDIO
+from support.command_line import run_command
 
 IDENTITY = np.array([0, 0, 0, 1], np.float32)
 
@@ -25,11 +27,6 @@ def recorded(frame: int, stamp: int, weight: float) -> RecordedFrame:
     return RecordedFrame(
         0.0, stamp, frame, "head", ("jawOpen",), np.array([weight], np.float32), IDENTITY, True
     )
-
-
-def run_demo(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "streamingtalker_ros", "demo", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
 def test_frames_are_placed_by_their_stamps_and_a_missing_one_repeats_the_last() -> None:
@@ -41,13 +38,18 @@ def test_frames_are_placed_by_their_stamps_and_a_missing_one_repeats_the_last() 
     np.testing.assert_allclose(clip.times, [0, 0.04, 0.08, 0.12])
 
 
-def test_every_published_frame_is_recorded_and_rendered(tmp_path: Path) -> None:
+def test_every_published_frame_is_recorded_and_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ROS_LOCALHOST_ONLY", "ROS_DOMAIN_ID"):
+        monkeypatch.setenv(name, "1")  # so that what the command sets is gone afterwards
+    monkeypatch.setattr(demo, "IDLE_S", 0.4)
+    monkeypatch.setattr(demo, "render", functools.partial(animate.render, shot=animate.Shot(96, 128)))
     seconds = 1.2
     pcm, rate = soundfile.read(DEMO_AUDIO, dtype="float32")
     soundfile.write(tmp_path / "voice.wav", pcm[: int(seconds * rate)], rate)
-    done = run_demo("--wav", tmp_path / "voice.wav", "--out-dir", tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    last = done.stdout.strip().splitlines()[-1]
+    assert run_command("demo", "--wav", tmp_path / "voice.wav", "--out-dir", tmp_path) == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
     numbers = re.match(
         r"(\d+) frames of audio published .* (\d+) idle frames, dropped (\d+), "
         r"(\d+) received; p50 [\d.]+ ms, p99 [\d.]+ ms",
@@ -63,6 +65,9 @@ def test_every_published_frame_is_recorded_and_rendered(tmp_path: Path) -> None:
         assert sheet.size[0] > 1000
 
 
-def test_a_missing_audio_file_is_reported_in_one_line(tmp_path: Path) -> None:
-    done = run_demo("--wav", tmp_path / "no.wav")
-    assert done.returncode == 2 and "no file" in done.stderr and "Traceback" not in done.stderr
+def test_a_missing_audio_file_is_reported_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command("demo", "--wav", tmp_path / "no.wav") == 2
+    error = capsys.readouterr().err
+    assert "no file" in error and error.count("\n") == 1

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -22,20 +23,40 @@ from streamingtalker_ros.resources import DEMO_AUDIO
 from support import vertex_reference as reference
 
 ALL_EXTRAS = ",".join((*EXTRAS, "vtkmodules"))  # vtk imports its modules from vtkmodules
-HIDE = (
-    "import sys\n"
-    "hidden = sys.argv[1].split(',')\n"
-    "sys.modules.update(dict.fromkeys(hidden))\n"
-    "from streamingtalker_ros.cli import main\n"
-    "sys.exit(main(sys.argv[2:]))"
-)
+HIDE = """
+import sys
+sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))
+from streamingtalker_ros.cli import main
+codes = []
+for command in sys.argv[2:]:
+    try:
+        codes.append(main(command.split()))
+    except SystemExit as end:  # after --help
+        codes.append(end.code or 0)
+    for stream in (sys.stdout, sys.stderr):
+        stream.write("\\0")
+        stream.flush()
+print(*codes)
+"""
 
 
-def run_without(packages: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command where packages, separated by commas, are not installed."""
+class Done(NamedTuple):
+    """The end of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_without(packages: str, folder: Path, *commands: str) -> list[Done]:
+    """Run commands in one process where packages, separated by commas, are not installed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", HIDE, packages, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, env=environment)
+    process = [sys.executable, "-c", HIDE, packages, *commands]
+    done = subprocess.run(process, cwd=folder, capture_output=True, text=True, timeout=240, env=environment)
+    assert done.returncode == 0, done.stderr
+    *outputs, codes = done.stdout.split("\0")
+    ends = zip(map(int, codes.split()), outputs, done.stderr.split("\0"), strict=False)
+    return [Done(*end) for end in ends]
 
 
 @pytest.fixture(scope="module")
@@ -51,54 +72,59 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "extra, package, command",
+    "extra, package, commands",
     [
-        ("dds", "cyclonedds", "talk"),
-        ("dds", "rosbags", "talk"),
-        ("dds", "cyclonedds", "play voice.flac"),
-        ("microphone", "sounddevice", "play --microphone --wait 0"),
-        ("dds", "cyclonedds", "head"),
-        ("dds", "cyclonedds", "markers"),
-        ("dds", "rosbags", "markers --picture markers.png"),
-        ("render", "PIL", "markers --picture markers.png"),
-        ("dds", "cyclonedds", "demo"),
-        ("dds", "rosbags", "demo"),
-        ("render", "vtk", "demo"),
-        ("bag", "rosbags", "replay bag --out bag2"),
-        ("render", "av", "animate voice.flac --out a.mp4"),
-        ("render", "vtk", "animate voice.flac --out a.mp4"),
-        ("render", "PIL", "animate voice.flac --out a.png"),
-        ("render", "vtk", "animate voice.flac --out a.png"),
-        ("vertex", "transformers", "animate voice.flac --model vertex --out a.npz"),
-        ("render", "PIL", "pictures --out pictures"),
-        ("web", "starlette", "web --port 0"),
-        ("web", "uvicorn", "web --port 0"),
-        ("web", "websockets", "web --port 0"),
-        ("vertex", "transformers", "convert checkpoint.ckpt --config config.yaml --out v"),
-        ("export", "onnx", "convert --onnx"),
-        ("vertex", "transformers", "parity ."),
-        ("vertex", "transformers", "bench --paper"),
-        ("report", "matplotlib", "evaluate --corpus corpus --report report.html"),
-        ("report", "matplotlib", "train curves codec=run --picture curves.png"),
-        ("train", "pocketsphinx", "corpus speech texts --out corpus"),
-        ("voices", "pyworld", "corpus revoice corpus --out corpus2"),
+        ("dds", "cyclonedds", ["talk", "play voice.flac", "head", "markers", "demo"]),
+        ("dds", "rosbags", ["talk", "markers --picture markers.png", "demo"]),
+        ("bag", "rosbags", ["replay bag --out bag2"]),
+        ("microphone", "sounddevice", ["play --microphone --wait 0"]),
+        ("render", "av", ["animate voice.flac --out a.mp4"]),
+        ("render", "vtk", ["animate voice.flac --out a.mp4", "animate voice.flac --out a.png", "demo"]),
+        (
+            "render",
+            "PIL",
+            ["animate voice.flac --out a.png", "markers --picture markers.png", "pictures --out pictures"],
+        ),
+        ("web", "starlette", ["web --port 0"]),
+        ("web", "uvicorn", ["web --port 0"]),
+        ("web", "websockets", ["web --port 0"]),
+        (
+            "vertex",
+            "transformers",
+            [
+                "animate voice.flac --model vertex --out a.npz",
+                "convert checkpoint.ckpt --config config.yaml --out v",
+                "parity .",
+                "bench --paper",
+            ],
+        ),
+        ("export", "onnx", ["convert --onnx"]),
+        (
+            "report",
+            "matplotlib",
+            ["evaluate --corpus corpus --report report.html", "train curves codec=run --picture curves.png"],
+        ),
+        ("train", "pocketsphinx", ["corpus speech texts --out corpus"]),
+        ("voices", "pyworld", ["corpus revoice corpus --out corpus2"]),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_missing_package_is_reported_with_its_extra(
-    extra: str, package: str, command: str, folder: Path
+    extra: str, package: str, commands: list[str], folder: Path
 ) -> None:
     hidden = "vtk,vtkmodules" if package == "vtk" else package
-    done = run_without(hidden, folder, *command.split())
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.startswith("streamingtalker: error: ") and done.stderr.count("\n") == 1
-    assert {"PIL": "pillow"}.get(package, package) in done.stderr
-    assert f"pip install 'streamingtalker_ros[{extra}]'" in done.stderr
-    assert f"pip install -e '.[{extra}]'" in done.stderr
+    for command, done in zip(commands, run_without(hidden, folder, *commands), strict=True):
+        assert done.returncode == 2, (command, done)
+        assert done.stderr.startswith("streamingtalker: error: ") and done.stderr.count("\n") == 1, command
+        assert {"PIL": "pillow"}.get(package, package) in done.stderr, command
+        assert f"pip install 'streamingtalker_ros[{extra}]'" in done.stderr, command
+        assert f"pip install -e '.[{extra}]'" in done.stderr, command
 
 
 def test_without_torch_the_install_command_is_shown(folder: Path) -> None:
-    for options in (("--backend", "torch"), ("--device", "cuda"), ("--model", "vertex")):
-        done = run_without("torch", folder, "animate", "voice.flac", "--out", "a.npz", *options)
+    options = ("--backend torch", "--device cuda", "--model vertex")
+    commands = [f"animate voice.flac --out a.npz {option}" for option in options]
+    for done in run_without("torch", folder, *commands):
         assert done.returncode == 2 and done.stderr.count("\n") == 1
         assert "needs torch" in done.stderr and "pip install torch" in done.stderr, done.stderr
         assert "CPU or CUDA" in done.stderr
@@ -110,26 +136,25 @@ def test_motion_files_are_evaluated_without_torch(kind: str, folder: Path) -> No
     motion.mkdir()
     shutil.copy(folder / "voice.flac", motion)
     assert main(["animate", str(folder / "voice.flac"), "--out", str(motion / f"voice.{kind}")]) == 0
-    done = run_without("torch", folder, "evaluate", "--generated", motion.name, "--json", f"{kind}.json")
+    done, of_a_model = run_without(
+        "torch", folder, f"evaluate --generated {motion.name} --json {kind}.json", "evaluate --corpus corpus"
+    )
     assert done.returncode == 0, done.stderr
     assert "1 clips" in done.stdout and (folder / f"{kind}.json").stat().st_size > 500
-    of_a_model = run_without("torch", folder, "evaluate", "--corpus", "corpus")
     assert of_a_model.returncode == 2 and of_a_model.stderr.count("\n") == 1, of_a_model.stderr
 
 
-@pytest.mark.parametrize("kind", ["csv", "npz"])
-def test_animate_writes_csv_and_npz_without_any_extra(kind: str, folder: Path) -> None:
-    done = run_without(
-        ALL_EXTRAS, folder, "animate", "voice.flac", "--device", "cpu", "--out", f"base.{kind}"
-    )
-    assert done.returncode == 0, done.stderr
-    if kind == "npz":
-        with np.load(folder / "base.npz") as clip:
-            assert tuple(clip["names"]) == ARKIT_NAMES
+def test_animate_writes_csv_and_npz_without_any_extra(folder: Path) -> None:
+    commands = [f"animate voice.flac --device cpu --out base.{kind}" for kind in ("csv", "npz")]
+    for done in run_without(ALL_EXTRAS, folder, *commands):
+        assert done.returncode == 0, done.stderr
+    assert (folder / "base.csv").exists()
+    with np.load(folder / "base.npz") as clip:
+        assert tuple(clip["names"]) == ARKIT_NAMES
 
 
 def test_the_default_face_is_exported_without_any_extra(folder: Path) -> None:
-    done = run_without(f"torch,{ALL_EXTRAS}", folder, "face", "export", "--out", "head.glb")
+    (done,) = run_without(f"torch,{ALL_EXTRAS}", folder, "face export --out head.glb")
     assert done.returncode == 0, done.stderr
 
 
@@ -162,10 +187,10 @@ def test_a_talker_generates_frames_without_importing_any_extra() -> None:
     assert set(done.stdout.split()) <= {"jinja2", "scipy"}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_imports_neither_torch_nor_any_extra(command: str, tmp_path: Path) -> None:
-    done = run_without(f"torch,{ALL_EXTRAS}", tmp_path, command, "--help")
-    assert done.returncode == 0 and "usage: streamingtalker" in done.stdout, done.stderr
+def test_help_imports_neither_torch_nor_any_extra(tmp_path: Path) -> None:
+    commands = [f"{command} --help" for command in COMMANDS]
+    for command, done in zip(commands, run_without(f"torch,{ALL_EXTRAS}", tmp_path, *commands), strict=True):
+        assert done.returncode == 0 and "usage: streamingtalker" in done.stdout, (command, done)
 
 
 def test_a_package_whose_dependency_is_missing_is_named_with_it(

@@ -75,7 +75,7 @@ CASES: dict[str, Case] = {
     "face export --out": Case("face export", ".glb", 100_000),
     "pictures --out": Case("pictures", "folder", 5_000),
     "demo --out-dir": Case("demo", "folder"),
-    "markers --picture": Case("markers", ".png", 20_000),
+    "markers --picture": Case("markers", ".png", 5_000),
     "replay --out": Case("replay bag --model model --device cpu", "new folder", 20_000),
     "replay --report": Case("replay bag --model model --device cpu --out NEW", ".html"),
     "evaluate --report": Case("evaluate --generated pairs", ".html", 20_000),
