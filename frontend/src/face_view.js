@@ -122,7 +122,7 @@ export class FaceView {
       this.shownFace = null;
     }
     previous?.dispose();
-    avatar.setDetail(this.detail.settings);
+    avatar.setDetail(this.detail.settings, this.scene);
     this.faces.avatar = avatar;
     this.show('avatar');
   }
@@ -172,7 +172,7 @@ export class FaceView {
     this.completedFrame = frame;
     if (sample && timeline) this.#applySample(sample, timeline.initialPose);
     const face = this.shownFace && this.faces[this.shownFace];
-    if (face instanceof FaceMesh) face.cullBackFaces(scene.cameraPosition);
+    face?.cullBackFaces(scene.cameraPosition);
     scene.render();
     metrics.onDraw(timeline, sample);
     return true;
@@ -203,7 +203,7 @@ export class FaceView {
     if (this.background === 'transparent') scene.background = null;
     else if (this.background !== null) scene.background = new Color(this.background);
     this.faces.default?.setDetail(settings);
-    this.faces.avatar?.setDetail(settings);
+    this.faces.avatar?.setDetail(settings, this.scene);
     this.faces.template?.setDetail({ ...settings, tessellated: false });
   }
 }

@@ -54,10 +54,23 @@ export class Avatar {
     this.simplified = null; // made for the first software renderer
   }
 
-  /** @param {{plain: boolean}} detail plain: whether materials and meshes suit a software renderer */
-  setDetail({ plain }) {
-    if (plain) this.simplified ??= this.#meshes().map((mesh) => new SimplifiedMesh(mesh));
+  /**
+   * @param {{plain: boolean}} detail plain: whether materials and meshes suit a software renderer
+   * @param {import('./scene.js').FaceScene} scene
+   */
+  setDetail({ plain }, scene) {
+    if (plain) {
+      this.simplified ??= this.#meshes().map((mesh) => new SimplifiedMesh(mesh, metresPerUnit(mesh), scene));
+    }
     for (const mesh of this.simplified ?? []) mesh.show(plain);
+  }
+
+  /**
+   * On a software renderer, drop the triangles that face away from the camera.
+   * @param {Vector3} camera position
+   */
+  cullBackFaces(camera) {
+    for (const mesh of this.simplified ?? []) mesh.cullBackFaces(camera);
   }
 
   #meshes() {
@@ -144,7 +157,6 @@ export class Avatar {
       for (const [shape, factor] of factors) sum += factor * weights[shape];
       if (mesh.morphTargetInfluences) mesh.morphTargetInfluences[influence] = sum;
     }
-    for (const mesh of this.simplified ?? []) mesh.update();
     const rotation = this.#rotation.set(head[1], head[2], head[0], head[3]);
     if (this.bones.head) {
       rotateBone(this.bones.head, rotation);
@@ -156,6 +168,9 @@ export class Avatar {
     const look = (shape) => weights[index[`eyeLook${shape}`]];
     this.#rotateEye(this.bones.left, look('DownLeft') - look('UpLeft'), look('OutLeft') - look('InLeft'));
     this.#rotateEye(this.bones.right, look('DownRight') - look('UpRight'), look('InRight') - look('OutRight'));
+    if (!this.simplified) return;
+    this.object.updateMatrixWorld();
+    for (const mesh of this.simplified) mesh.update();
   }
 
   /**
@@ -284,4 +299,19 @@ function findTargets(mesh, drivers, place, names) {
 function placeVertex(mesh, vertex, point) {
   if (mesh instanceof SkinnedMesh) mesh.applyBoneTransform(vertex, point);
   mesh.localToWorld(point);
+}
+
+/**
+ * Metres per unit of a mesh's vertices, as its skin or its node brings them to the scene.
+ * @param {Mesh} mesh
+ */
+function metresPerUnit(mesh) {
+  const { position } = mesh.geometry.attributes;
+  const { min, max } = new Box3().setFromBufferAttribute(/** @type {import('three').BufferAttribute} */ (position));
+  const corners = [min, max].map((corner) => {
+    const placed = corner.clone();
+    placeVertex(mesh, 0, placed);
+    return placed;
+  });
+  return corners[0].distanceTo(corners[1]) / (min.distanceTo(max) || 1);
 }

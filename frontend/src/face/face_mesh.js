@@ -2,6 +2,7 @@
 // A face of the server as a three.js object: one mesh, its triangles grouped by material. `pose` and `displace` deform
 // it on the CPU.
 import { BufferAttribute, BufferGeometry, DynamicDrawUsage, Group, Mesh, Points, PointsMaterial } from 'three';
+import { selectFrontFaces } from './front_faces.js';
 import { makeMaterials, partToMaterial } from './materials.js';
 import { MorphTargets } from './morph_targets.js';
 
@@ -69,42 +70,19 @@ export class FaceMesh {
   }
 
   /**
-   * Drop the triangles that face away from the camera: a software renderer is slow with each of them.
+   * On a software renderer, drop the triangles that face away from the camera.
    * @param {import('three').Vector3} camera position
    */
   cullBackFaces(camera) {
     const { groups } = this;
     const index = this.geometry.index;
     if (!this.plain || !groups || !index) return;
-    const { points } = this.morphTargets;
-    const { indices } = groups;
-    const visible = index.array;
     let at = 0;
     this.geometry.clearGroups();
     groups.ranges.forEach(([start, count], material) => {
       const begin = at;
-      for (let t = start; t < start + count; t += 3) {
-        const a = 3 * indices[t];
-        const b = 3 * indices[t + 1];
-        const c = 3 * indices[t + 2];
-        const ax = points[a];
-        const ay = points[a + 1];
-        const az = points[a + 2];
-        const ux = points[b] - ax;
-        const uy = points[b + 1] - ay;
-        const uz = points[b + 2] - az;
-        const vx = points[c] - ax;
-        const vy = points[c + 1] - ay;
-        const vz = points[c + 2] - az;
-        const facing =
-          (camera.x - ax) * (uy * vz - uz * vy) +
-          (camera.y - ay) * (uz * vx - ux * vz) +
-          (camera.z - az) * (ux * vy - uy * vx);
-        if (facing <= 0) continue;
-        visible[at++] = indices[t];
-        visible[at++] = indices[t + 1];
-        visible[at++] = indices[t + 2];
-      }
+      const triangles = groups.indices.subarray(start, start + count);
+      at = selectFrontFaces(this.morphTargets.points, triangles, camera, index.array, at);
       this.geometry.addGroup(begin, at - begin, material);
     });
     index.needsUpdate = true;

@@ -2,10 +2,12 @@
 // Scene of the face: a neutral studio with key, fill and rim lights, soft shadows and an orbiting camera.
 import {
   ACESFilmicToneMapping,
+  Camera,
   CanvasTexture,
   Color,
   DirectionalLight,
   HemisphereLight,
+  Light,
   Mesh,
   MeshBasicMaterial,
   PCFShadowMap,
@@ -16,6 +18,7 @@ import {
   SRGBColorSpace,
   Vector3,
   WebGLRenderer,
+  WebGLRenderTarget,
 } from 'three';
 import { OrbitControls } from 'three/examples/jsm/controls/OrbitControls.js';
 
@@ -231,6 +234,35 @@ export class FaceScene {
   render() {
     this.controls.update();
     this.renderer.render(this.scene, this.camera);
+  }
+
+  /**
+   * Draw an object by itself, in the light of the scene, before nothing.
+   * @param {import('three').Object3D} object
+   * @param {number} size pixels, of a square
+   * @returns {Uint8Array} (4 size²,) RGBA from below
+   */
+  drawAlone(object, size) {
+    const { renderer } = this;
+    const scene = new Scene();
+    scene.add(object);
+    this.scene.traverse((light) => {
+      if (!(light instanceof Light && light.visible)) return;
+      const copy = light.clone();
+      scene.add(copy);
+      if (copy instanceof DirectionalLight) scene.add(copy.target);
+    });
+    const target = new WebGLRenderTarget(size, size);
+    const alpha = renderer.getClearAlpha();
+    renderer.setClearAlpha(0);
+    renderer.setRenderTarget(target);
+    renderer.render(scene, new Camera());
+    const pixels = new Uint8Array(4 * size * size);
+    renderer.readRenderTargetPixels(target, 0, 0, size, size, pixels);
+    renderer.setRenderTarget(null);
+    renderer.setClearAlpha(alpha);
+    target.dispose();
+    return pixels;
   }
 
   /** @param {LightSpec} spec */

@@ -1,58 +1,136 @@
 // SPDX-License-Identifier: Apache-2.0
-// A mesh of an avatar as a software renderer draws it fast enough for speech: lit per vertex, with the texture of its
-// colour alone, its morph targets added on the CPU, and hair of fewer cards.
-import { BufferAttribute, BufferGeometry, DynamicDrawUsage, MeshStandardMaterial } from 'three';
+// A mesh of an avatar as a software renderer draws it fast enough for speech: fewer triangles, moved by morph targets
+// and bones on the CPU, lit per vertex, with the texture of its colour alone; hair as a shell.
+import {
+  BufferAttribute,
+  BufferGeometry,
+  DynamicDrawUsage,
+  FrontSide,
+  Mesh,
+  MeshStandardMaterial,
+  SkinnedMesh,
+  Vector3,
+} from 'three';
+import { collapseEdges } from './edge_collapse.js';
+import { selectFrontFaces } from './front_faces.js';
+import { isHair, makeHairShell } from './hair_shell.js';
 import { toFloats, toMorphTarget } from './mesh_loader.js';
 import { addTarget } from './morph_targets.js';
+import { SkinDeformer } from './skin_deformer.js';
 import { makeVertexLitMaterial } from './vertex_lit_material.js';
 
-const MIN_CARDS = 200; // of a mesh with cut-out alpha, from which it is hair
-const CARDS_STEP = 2; // of which one card is drawn
+const MAX_DISTANCE = 0.0005; // m, from the detailed mesh
+const MIXED_POSES = 2; // in which it is kept, beside the rest
 
-/** @typedef {import('three').Mesh} Mesh */
 /** @typedef {import('three').Material} Material */
+/** @typedef {import('./mesh_loader.js').MorphTarget} MorphTarget */
 
 export class SimplifiedMesh {
-  /** @param {Mesh} mesh */
-  constructor(mesh) {
-    this.mesh = mesh;
-    const { geometry, material } = mesh;
-    this.detailed = { geometry, material };
+  #camera = new Vector3();
+
+  /**
+   * @param {Mesh} detailed
+   * @param {number} scale metres per unit of its vertices
+   * @param {import('./scene.js').FaceScene} scene
+   */
+  constructor(detailed, scale, scene) {
+    this.detailed = detailed;
+    const { geometry, targets, material } = isHair(detailed)
+      ? { ...makeHairShell(detailed, scene), targets: [] }
+      : simplify(detailed, MAX_DISTANCE / scale);
+    this.targets = targets;
+    this.skin = detailed instanceof SkinnedMesh ? new SkinDeformer(detailed, geometry) : null;
     this.rest = toFloats(geometry.attributes.position, 3);
-    this.targets = (geometry.morphAttributes.position ?? []).map(toMorphTarget);
-    this.positions = new BufferAttribute(this.rest.slice(), 3).setUsage(DynamicDrawUsage);
-    const simplified = new BufferGeometry();
-    simplified.index = selectTriangles(mesh);
-    for (const { start, count, materialIndex } of geometry.groups) simplified.addGroup(start, count, materialIndex);
-    for (const [name, attribute] of Object.entries(geometry.attributes)) simplified.setAttribute(name, attribute);
-    simplified.setAttribute('position', this.positions);
-    this.simplified = {
-      geometry: simplified,
-      material: Array.isArray(material) ? material.map(simplifyMaterial) : simplifyMaterial(material),
-    };
+    this.points = this.rest.slice();
+    geometry.setAttribute('position', new BufferAttribute(this.points, 3).setUsage(DynamicDrawUsage));
+    this.mesh = new Mesh(geometry, material);
+    this.mesh.frustumCulled = false;
+    this.triangles = Uint32Array.from(geometry.index?.array ?? []); // of which those that face the camera are drawn
   }
 
-  /** @param {boolean} isSimplified whether this form of the mesh is drawn, or the detailed one */
-  show(isSimplified) {
-    Object.assign(this.mesh, isSimplified ? this.simplified : this.detailed);
-    if (isSimplified) this.update();
+  /** @param {boolean} isShown whether this form of the mesh is drawn, or the detailed one */
+  show(isShown) {
+    const { detailed, mesh } = this;
+    if (isShown) detailed.add(mesh);
+    else detailed.remove(mesh);
+    if (isShown) detailed.layers.disableAll();
+    else detailed.layers.set(0);
+    this.update();
   }
 
-  /** Move the vertices as the influences of the mesh's morph targets say. */
+  /** Move the vertices as the influences of the morph targets and the bones say. */
   update() {
-    const { mesh, positions, rest, targets } = this;
-    if (mesh.geometry !== this.simplified.geometry || !targets.length) return;
-    const points = positions.array;
+    const { detailed, mesh, points, rest, targets, skin } = this;
+    if (!mesh.parent || !(targets.length || skin)) return;
     points.set(rest);
-    targets.forEach((target, k) => addTarget(points, target, mesh.morphTargetInfluences?.[k] ?? 0));
-    positions.needsUpdate = true;
+    targets.forEach((target, k) => addTarget(points, target, detailed.morphTargetInfluences?.[k] ?? 0));
+    skin?.apply(points);
+    mesh.geometry.attributes.position.needsUpdate = true;
+  }
+
+  /**
+   * Drop the triangles that face away from the camera.
+   * @param {Vector3} camera position in the scene
+   */
+  cullBackFaces(camera) {
+    const { mesh, points, triangles } = this;
+    const { index } = mesh.geometry;
+    if (!mesh.parent || !index || [mesh.material].flat()[0].side !== FrontSide) return;
+    const end = selectFrontFaces(points, triangles, mesh.worldToLocal(this.#camera.copy(camera)), index.array, 0);
+    mesh.geometry.setDrawRange(0, end);
+    index.needsUpdate = true;
   }
 
   /** Release the GPU's memory. */
   dispose() {
-    this.simplified.geometry.dispose();
-    for (const material of [this.simplified.material].flat()) material.dispose();
+    this.mesh.geometry.dispose();
+    for (const material of [this.mesh.material].flat()) material.dispose();
   }
+}
+
+/**
+ * A mesh with fewer vertices and triangles.
+ * @param {Mesh} mesh
+ * @param {number} maxDistance from its triangles, in units of its vertices
+ */
+function simplify({ geometry, material }, maxDistance) {
+  const { attributes, index, morphAttributes } = geometry;
+  const rest = toFloats(attributes.position, 3);
+  const all = Uint32Array.from(index?.array ?? rest.subarray(0, attributes.position.count).keys());
+  const morphs = (morphAttributes.position ?? []).map(toMorphTarget);
+  const mixedPoses = Array.from({ length: morphs.length ? MIXED_POSES : 0 }, (_, pose) => {
+    const points = rest.slice();
+    morphs.forEach((morph, k) => addTarget(points, morph, k % MIXED_POSES === pose ? 1 : 0));
+    return points;
+  });
+  const triangles = collapseEdges(all, [rest, ...mixedPoses], maxDistance);
+  const kept = Uint32Array.from(new Set(triangles));
+  const numbers = new Int32Array(attributes.position.count).fill(-1); // of the vertices that are kept
+  kept.forEach((vertex, number) => (numbers[vertex] = number));
+  const simplified = new BufferGeometry();
+  simplified.setIndex(new BufferAttribute(triangles.map((vertex) => numbers[vertex]), 1));
+  for (const [name, attribute] of Object.entries(attributes)) {
+    const values = toFloats(attribute, attribute.itemSize);
+    simplified.setAttribute(name, new BufferAttribute(select(values, kept, attribute.itemSize), attribute.itemSize));
+  }
+  if (!attributes.normal) simplified.computeVertexNormals();
+  const targets = morphs.map(({ indices, deltas }) => {
+    const moved = indices.map((_, i) => i).filter((i) => numbers[indices[i]] >= 0);
+    return { indices: moved.map((i) => numbers[indices[i]]), deltas: select(deltas, moved, 3) };
+  });
+  return { geometry: simplified, targets, material: simplifyMaterial([material].flat()[0]) };
+}
+
+/**
+ * Rows of an array.
+ * @param {Float32Array} values (N width,)
+ * @param {Uint32Array} rows (n,)
+ * @param {number} width
+ */
+function select(values, rows, width) {
+  const out = new Float32Array(width * rows.length);
+  rows.forEach((row, i) => out.set(values.subarray(width * row, width * (row + 1)), width * i));
+  return out;
 }
 
 /**
@@ -61,40 +139,4 @@ export class SimplifiedMesh {
  */
 function simplifyMaterial(material) {
   return material instanceof MeshStandardMaterial && !material.emissiveMap ? makeVertexLitMaterial(material) : material;
-}
-
-/**
- * The triangles that are drawn: those of every second card of hair, else all.
- * @param {Mesh} mesh
- */
-function selectTriangles({ geometry: { attributes, index }, material }) {
-  if (!index || Array.isArray(material) || !(material.alphaTest > 0)) return index;
-  const cards = findCards(index.array, attributes.position.count);
-  if (new Set(cards).size < MIN_CARDS) return index;
-  return new BufferAttribute(Uint32Array.from(index.array.filter((vertex) => cards[vertex] % CARDS_STEP === 0)), 1);
-}
-
-/**
- * The number of the card, the connected part of the mesh, of each vertex.
- * @param {ArrayLike<number>} triangles (3T,)
- * @param {number} count of the vertices
- */
-function findCards(triangles, count) {
-  const parents = Uint32Array.from({ length: count }, (_, vertex) => vertex);
-  /** @param {number} vertex */
-  const root = (vertex) => {
-    while (parents[vertex] !== vertex) vertex = parents[vertex] = parents[parents[vertex]];
-    return vertex;
-  };
-  for (let i = 0; i < triangles.length; i++) {
-    const [a, b] = [root(triangles[i]), root(triangles[i - (i % 3)])];
-    parents[Math.max(a, b)] = Math.min(a, b);
-  }
-  /** @type {Map<number, number>} */
-  const numbers = new Map();
-  return Array.from(parents, (_, vertex) => {
-    const first = root(vertex);
-    if (!numbers.has(first)) numbers.set(first, numbers.size);
-    return numbers.get(first) ?? 0;
-  });
 }
