@@ -19,7 +19,11 @@ from streamingtalker_ros.model.ddim import (
     sample,
 )
 
-diffusers: Any = importlib.import_module("diffusers")  # the reference implementation; its types are partial
+
+@pytest.fixture(scope="module")
+def diffusers() -> Any:
+    """The reference implementation, imported by the process that runs these tests; its types are partial."""
+    return importlib.import_module("diffusers")
 
 
 def predict_x0(z: np.ndarray, s: int) -> np.ndarray:
@@ -30,7 +34,7 @@ def predict_x0(z: np.ndarray, s: int) -> np.ndarray:
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 8, 16, 25, 50, 100])
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("to_one", [False, True])
-def test_equals_diffusers(steps: int, spacing: str, to_one: bool) -> None:
+def test_equals_diffusers(diffusers: Any, steps: int, spacing: str, to_one: bool) -> None:
     scheduler = diffusers.DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -53,7 +57,7 @@ def test_equals_diffusers(steps: int, spacing: str, to_one: bool) -> None:
     assert np.abs(sample(predict_x0, noise, result) - expected).max() <= 1e-6 * np.abs(expected).max()
 
 
-def test_published_sampler_equals_diffusers_with_a_random_network() -> None:
+def test_published_sampler_equals_diffusers_with_a_random_network(diffusers: Any) -> None:
     torch.manual_seed(3)
     net = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.SiLU(), torch.nn.Linear(64, 32))
     net.requires_grad_(False)
@@ -99,7 +103,7 @@ def test_a_perfect_prediction_of_x0_follows_the_forward_process() -> None:
         np.testing.assert_allclose(z, schedule.add_noise(z0, noise, c.timesteps[s : s + 1]), atol=3e-6)
 
 
-def test_add_noise_equals_diffusers_and_takes_arrays_and_tensors() -> None:
+def test_add_noise_equals_diffusers_and_takes_arrays_and_tensors(diffusers: Any) -> None:
     scheduler = diffusers.DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     z0, noise = torch.randn(5, 3, 16), torch.randn(5, 3, 16)
     t = torch.tensor([0, 1, 500, 998, 999])

@@ -92,10 +92,12 @@ def demo_voice() -> Voice:
 
 def move(talker: Talker, voice: Voice, steps: int | None = None) -> Motion:
     """Let a face say a recording under each emotion at full strength, in a number of diffusion steps."""
-    weights = []
-    for name in EMOTIONS:
-        stream = talker.open_stream(seed=1, steps=steps, emotion=name)
-        weights.append(np.stack([frame.weights for frame in stream.accept(voice.pcm) + stream.finish()]))
+    streams = [talker.open_stream(seed=1, steps=steps, emotion=name) for name in EMOTIONS]
+    accepted = talker.accept(streams, [voice.pcm] * len(streams))
+    weights = [
+        np.stack([frame.weights for frame in frames + stream.finish()])
+        for stream, frames in zip(streams, accepted, strict=True)
+    ]
     rig = default_rig()
     openings = [MotionCurves.from_weights(rig, rows).opening for rows in weights]
     return Motion(np.stack(weights), np.stack(openings))
