@@ -125,21 +125,34 @@ def poses(frames: Any) -> Any:
     return np.stack([np.concatenate((frame.weights, frame.head)) for frame in frames])
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, talker: Talker, voices: tuple[Any, Any]) -> Any:
+    """The frames of the bag of all inputs."""
+    folder = tmp_path_factory.mktemp("whole")
+    source = write_entries(folder / "in", bag_entries(*voices, STAMPED))
+    return run(source, folder / "out", talker)[0].frames
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["polite", "interrupted"])
+def live(request: pytest.FixtureRequest, talker: Talker, voices: tuple[Any, Any]) -> Any:
+    """Whether the partner may interrupt the face, and a live run."""
+    return request.param, run_live(talker, *voices, interrupt_on_partner=request.param)
+
+
 @pytest.mark.parametrize(("storage", "name"), [("sqlite3", STAMPED), ("mcap", TYPED)])
-@pytest.mark.parametrize("interrupts", [False, True])
 def test_a_replay_gives_the_frames_of_the_live_run(
-    tmp_path: Path, talker: Talker, voices: tuple[Any, Any], storage: str, name: str, interrupts: bool
+    tmp_path: Path, talker: Talker, voices: tuple[Any, Any], live: Any, storage: str, name: str
 ) -> None:
-    harness = run_live(talker, *voices, interrupt_on_partner=interrupts)
+    interrupts, harness = live
     source = write_entries(tmp_path / "in", bag_entries(*voices, name), storage)
     settings = {"seed": 5, "interrupt_on_partner": interrupts}
     replayed, warnings = run(source, tmp_path / "out", talker, **settings)
     assert warnings == harness.warnings == []
     assert replayed.statistics.interrupts == harness.statistics.interrupts == interrupts
-    live = {frame.stamp: pose for frame, pose in zip(harness.faces, poses(harness.faces), strict=True)}
-    common = [frame for frame in replayed.frames if frame.stamp in live]
+    expected = {frame.stamp: pose for frame, pose in zip(harness.faces, poses(harness.faces), strict=True)}
+    common = [frame for frame in replayed.frames if frame.stamp in expected]
     assert len(common) >= 220
-    np.testing.assert_array_equal(poses(common), np.stack([live[frame.stamp] for frame in common]))
+    np.testing.assert_array_equal(poses(common), np.stack([expected[frame.stamp] for frame in common]))
     # the output holds all inputs: it can be replayed again
     for topic in ("/audio", "/partner_audio", "/gaze_target", "/expression", "/gesture"):
         assert read_raw(tmp_path / "out", topic) == read_raw(source, topic)
@@ -148,28 +161,26 @@ def test_a_replay_gives_the_frames_of_the_live_run(
 
 
 @pytest.mark.parametrize("topic", ["/partner_audio", "/gaze_target", "/expression", "/gesture"])
-def test_each_input_counts(tmp_path: Path, talker: Talker, voices: tuple[Any, Any], topic: str) -> None:
-    entries = bag_entries(*voices, STAMPED)
-    bags = entries, [entry for entry in entries if entry[1] != topic]
-    whole, without = (
+def test_each_input_counts(
+    tmp_path: Path, talker: Talker, voices: tuple[Any, Any], whole: Any, topic: str
+) -> None:
+    entries = [entry for entry in bag_entries(*voices, STAMPED) if entry[1] != topic]
+    replayed, _ = run(write_entries(tmp_path / "in", entries), tmp_path / "out", talker)
+    all_inputs, without = (
         {frame.stamp: pose for frame, pose in zip(frames, poses(frames), strict=True)}
-        for frames in (
-            run(write_entries(tmp_path / f"in{n}", bag), tmp_path / f"out{n}", talker)[0].frames
-            for n, bag in enumerate(bags)
-        )
+        for frames in (whole, replayed.frames)
     )
-    assert any((whole[stamp] != without[stamp]).any() for stamp in whole.keys() & without.keys())
+    common = all_inputs.keys() & without.keys()
+    assert any((all_inputs[stamp] != without[stamp]).any() for stamp in common)
 
 
 def test_the_delay_of_the_recorder_changes_nothing(
-    tmp_path: Path, talker: Talker, voices: tuple[Any, Any]
+    tmp_path: Path, talker: Talker, voices: tuple[Any, Any], whole: Any
 ) -> None:
     rng = np.random.default_rng(0)
-    results = []
-    for name, delay in (("a", lambda: 5 * MS), ("b", lambda: int(rng.integers(5, 19)) * MS)):
-        source = write_entries(tmp_path / name, bag_entries(*voices, STAMPED, delay))
-        results.append(poses(run(source, tmp_path / f"{name}_out", talker)[0].frames))
-    np.testing.assert_array_equal(results[0], results[1])
+    entries = bag_entries(*voices, STAMPED, lambda: int(rng.integers(5, 19)) * MS)
+    replayed, _ = run(write_entries(tmp_path / "in", entries), tmp_path / "out", talker)
+    np.testing.assert_array_equal(poses(replayed.frames), poses(whole))
 
 
 def test_commands_after_the_audio_are_followed_however_long_it_lasts(tmp_path: Path) -> None:
@@ -203,15 +214,13 @@ def test_an_expression_of_ros4hri_is_followed(tmp_path: Path, talker: Talker) ->
 
 
 def test_inputs_in_the_namespace_of_the_audio_are_found(
-    tmp_path: Path, talker: Talker, voices: tuple[Any, Any]
+    tmp_path: Path, talker: Talker, voices: tuple[Any, Any], whole: Any
 ) -> None:
     entries = bag_entries(*voices, STAMPED)
     renamed = [(time, f"/robot{topic}", *rest) for time, topic, *rest in entries]
-    results = [
-        poses(run(write_entries(tmp_path / name, bag), tmp_path / f"{name}_out", talker, topic)[0].frames)
-        for name, bag, topic in (("a", entries, None), ("b", renamed, "/robot/audio"))
-    ]
-    np.testing.assert_array_equal(results[0], results[1])
+    source = write_entries(tmp_path / "in", renamed)
+    replayed, _ = run(source, tmp_path / "out", talker, "/robot/audio")
+    np.testing.assert_array_equal(poses(replayed.frames), poses(whole))
 
 
 @pytest.mark.parametrize("topic", ["/partner_audio", "/expression", "/gesture"])

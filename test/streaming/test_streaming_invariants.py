@@ -21,6 +21,12 @@ from streamingtalker_ros.streaming.talker import DEFAULT_CHECKPOINT
 from support.backends import VARIANTS, Variant
 
 
+@pytest.fixture(scope="module")
+def speech(speech: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Three seconds of a real voice, (48000,)."""
+    return speech[:48_000]
+
+
 @pytest.fixture(scope="module", params=VARIANTS, ids=str)
 def talker(request: pytest.FixtureRequest, variant_talkers: dict[Variant, Talker]) -> Talker:
     """The default model on each backend."""
