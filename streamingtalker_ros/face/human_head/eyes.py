@@ -89,7 +89,7 @@ def eyeball(
     center: npt.NDArray[np.float64],
     radius: float,
     iris: npt.NDArray[np.float64],
-    material: SurfaceMaterial,
+    material: SurfaceMaterial | None,
 ) -> Part:
     """An eyeball that looks straight ahead and turns with the look shapes of its side.
 
@@ -98,7 +98,7 @@ def eyeball(
         center: (3,).
         radius: Of the ball.
         iris: (3,) sRGB, mean colour of the iris.
-        material: See `eye_material`.
+        material: See `eye_material`; None for colours of the vertices alone.
     """
     edge = np.arcsin(_IRIS_RADIUS_M / radius)
     rings = np.concatenate(

@@ -188,7 +188,7 @@ def brow_density(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """
     along, across = brow_place(base)
     inside = (along >= 0.0) & (along <= 1.0) & (base[:, 0] > -20.0)
-    return np.where(inside, np.exp(-1.6 * across**2) * smoothstep(0.25 + along / 0.12), 0.0)
+    return np.where(inside, np.exp(-1.6 * across**2) * smoothstep(0.12 + along / 0.24), 0.0)
 
 
 def skin_colors(

@@ -210,7 +210,7 @@ class _Painter:
         color = color * (1.0 - bare[:, None] * self._freckles())
         creases = self._lip_creases()
         color = (color * (1.0 - 0.05 * np.clip(creases, 0.0, 1.5) * self._lip)[:, None]).astype(np.float32)
-        beard_amount = 0.36 * smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 16.0) / 8.0)
+        beard_amount = 0.26 * smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 16.0) / 8.0)
         dots = np.clip(stubble - 0.6, 0.0, 1.2) * beard(base) * beard_amount * bare * (1.0 - self._lip)
         color = _mix(color, 0.7 * self._palette.brow, np.clip(dots, 0.0, 0.7))
         roots = smoothstep(0.5 + 0.35 * self._noise(5.0, 2.2))
@@ -291,7 +291,7 @@ class _Painter:
         result = result + (0.47 - result) * self._lip
         result = result + (0.90 - result) * self._crease
         result = result + (0.80 - result) * hair_density(self._hairline)
-        result = result + (0.32 - result) * self._inside
+        result = result + (0.75 - result) * self._inside
         return result + (0.95 - result) * self._garment
 
 

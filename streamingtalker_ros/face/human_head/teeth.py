@@ -98,7 +98,7 @@ def teeth(
         "teeth_upper" if is_upper else "teeth_lower",
         vertices,
         triangulate(np.concatenate([*quads, (gum_quads if is_upper else gum_quads[:, ::-1]) + count])),
-        np.concatenate([*colors, np.tile(_GUM, (len(gum), 1))]),
+        np.concatenate([*colors, np.repeat(_gum_colors(), _NUM_GUM_COLUMNS, axis=0)]),
         moved,
     )
 
@@ -157,8 +157,14 @@ def _tooth(
     level = np.repeat([level for level, _, _ in (*_LEVELS, (1.0, 0.0, 0.0))], _NUM_AROUND)
     blend = np.clip(level / 0.5, 0.0, 1.0)[:, None]
     colors = _NECK + (_IVORY - _NECK) * blend
-    colors -= (_BACK - colors) * _DEPTH_SHADE * points[:, 1:2] / _DEPTH_MM
+    depth = _DEPTH_MM * np.repeat([depth for _, _, depth in (*_LEVELS, _LEVELS[-1])], _NUM_AROUND)
+    colors -= (_BACK - colors) * _DEPTH_SHADE * (points[:, 1] / depth)[:, None]
     return points, grid_quads(len(_LEVELS) + 1, _NUM_AROUND, closed=True), colors
+
+
+def _gum_colors() -> npt.NDArray[np.float64]:
+    """Colours (n, 3) of the rows of the gum: that of the mouth behind the teeth."""
+    return np.array([_GUM if out > 0.0 else _BACK for out, _ in reversed(_GUM_PROFILE)])
 
 
 def _gum(
