@@ -23,7 +23,6 @@ from streamingtalker_ros.face.human_head.skin_colors import (
     brow_density,
     brow_place,
     hair_density,
-    on_ear,
 )
 from streamingtalker_ros.face.human_head.strand_texture import LOCKS, Strip, paint_strips
 from streamingtalker_ros.face.human_head.strands import cards
@@ -49,14 +48,12 @@ _BROW_LENGTH_M: Final = 0.0078
 _BROW_WIDTH_M: Final = 0.0034
 _BROW_STRIP: Final = Strip(4, 0.019, 0.0, 0.02, 0.4, 0.5, 0.1)
 _LASH_STRIP: Final = Strip(10, 0.012, 0.0, 0.05, 0.3, 0.25, 0.02)
-_FACE_EDGE: Final = ((-40.0, 2.0, 26.0, 36.0, 52.0, 66.0, 71.0), (80.0, 80.0, 76.0, 62.0, 46.0, 28.0, 0.0))
-"""Height in mm, and degrees from the front up to which no hair hangs there."""
-_EAR_EDGE: Final = (
+_FACE_EDGE: Final = (
     (-116.0, -60.0, -40.0, 2.0, 26.0, 36.0, 52.0, 66.0, 71.0),
-    (84.0, 96.0, 106.0, 106.0, 80.0, 62.0, 46.0, 28.0, 0.0),
+    (70.0, 72.0, 73.0, 70.0, 67.0, 60.0, 46.0, 28.0, 0.0),
 )
-"""The same of long hair, which falls behind the ears."""
-_FALL: Final = ((-116.0, -60.0, -10.0, 40.0), (0.90, 1.00, 1.08, 1.12))
+"""Height in mm, and degrees from the front up to which no hair hangs there."""
+_FALL: Final = ((-116.0, -60.0, -10.0, 40.0), (0.95, 1.12, 1.24, 1.20))
 """Height in mm, and distance to the side within which long hair falls, of the half width of the scalp."""
 _EDGE_DEPTH_DEG: Final = 9.0  # over which the edges of locks around the face are spread
 _LASH_REACH: Final = {"upper": 1.0, "lower": 0.5}  # length as a fraction of MakeHuman's card
@@ -102,10 +99,10 @@ _SHORT_STRIP: Final = Strip(46, 0.020, 0.80, 0.02, 0.5, 0.5, 0.20)
 _LONG_STRIP: Final = Strip(46, 0.020, 0.85, 0.02, 0.5, 0.45, 0.01)
 _CURLY_STRIP: Final = Strip(17, 0.032, 0.0, 0.10, 6.0, 0.0, 0.30)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
-    "short": HairStyle(3000, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, None, _SHORT_STRIP, 0.06, 22.0),
-    "long": HairStyle(1450, 12, 0.310, 0.165, 0.016, 0.0045, 1.0, 12.0, -108.0, _LONG_STRIP, 0.03, 0.0),
-    "bob": HairStyle(1600, 10, 0.240, 0.110, 0.015, 0.0030, 1.0, -15.0, -84.0, _LONG_STRIP, 0.03, 0.0),
-    "curly": HairStyle(3200, 5, 0.036, 0.020, 0.011, 0.006, 0.0, None, None, _CURLY_STRIP, 0.75, 16.0),
+    "short": HairStyle(2800, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, None, _SHORT_STRIP, 0.06, 22.0),
+    "long": HairStyle(1300, 12, 0.310, 0.165, 0.016, 0.0045, 1.0, 12.0, -108.0, _LONG_STRIP, 0.03, 0.0),
+    "bob": HairStyle(1450, 10, 0.240, 0.110, 0.015, 0.0030, 1.0, -15.0, -84.0, _LONG_STRIP, 0.03, 0.0),
+    "curly": HairStyle(2800, 5, 0.036, 0.020, 0.011, 0.006, 0.0, None, None, _CURLY_STRIP, 0.75, 16.0),
 }
 
 
@@ -212,7 +209,7 @@ def _comb(
     if style.part is not None:
         side = np.where(place[:, 1] < style.part, -1.0, 1.0)
         top = smoothstep((place[:, 2] - 45.0) / 45.0)
-        return np.column_stack([-0.35 - 0.25 * top, top * side, -1.0 + 0.8 * top]) + noise
+        return np.column_stack([-0.15 - 0.45 * top, top * side, -1.0 + 0.8 * top]) + noise
     down = _unit(place - [-125.0, 12.0, 105.0]) * [0.4, 0.5, 1.0] - [0.35, 0.0, 0.25]  # from the crown
     top = smoothstep((place[:, 2] - 48.0) / 30.0)[:, None]
     back = np.array([-0.75, -0.55, 0.25])  # the hair over the forehead is combed back and to a side
@@ -229,7 +226,7 @@ def _nearest(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Position and normal, (N, 3) each, of the nearest of a sample of vertices to each point (N, 3)."""
     obstacle = (surface.base[:, 2] > _LOWEST_OBSTACLE_MM) & (surface.openness > 0.55)
-    sample = np.flatnonzero(obstacle & ~on_ear(surface.base))[::4]  # hair falls behind the ears
+    sample = np.flatnonzero(obstacle)[::4]
     vertices, normals = surface.vertices[sample], surface.normals[sample]
     target = vertices.astype(np.float32)
     squares = np.square(target).sum(axis=1)
@@ -268,7 +265,7 @@ def _grow(
             + (np.maximum(wanted - height, 0.0) - 0.5 * np.maximum(height - 2.5 * wanted, 0.0))[:, None]
             * normal
         )
-        point = _clear_face(point, _FACE_EDGE if style.cut is None else _EAR_EDGE, behind)
+        point = _clear_face(point, behind)
         if style.cut is not None:
             limit = half_width * np.interp(1e3 * point[:, 2] - EYE_CENTER[2], *_FALL)
             point[:, 1] = np.clip(point[:, 1], -limit, limit)
@@ -291,19 +288,12 @@ def _cut(paths: npt.NDArray[np.float64], heights: npt.NDArray[np.float64]) -> np
     return start + (place - first)[..., None] * step
 
 
-def _clear_face(
-    points: npt.NDArray[np.float64],
-    edge: tuple[tuple[float, ...], tuple[float, ...]],
-    behind: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
-    """Points (N, 3) turned around the head where they are in front of an edge such as `_FACE_EDGE`.
-
-    They come to lie by `behind` (N,) radians behind it.
-    """
+def _clear_face(points: npt.NDArray[np.float64], behind: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Points (N, 3), where in front of `_FACE_EDGE` turned to `behind` (N,) radians behind it."""
     place = 1e3 * points - EYE_CENTER * (1.0, 0.0, 1.0)
     x, y = place[:, 0] - HEAD_CENTER_X_MM, place[:, 1]
     turn = np.arctan2(y, x)
-    limit = np.radians(np.interp(place[:, 2], *edge)) + behind
+    limit = np.radians(np.interp(place[:, 2], *_FACE_EDGE)) + behind
     turned = np.where(y < 0.0, -1.0, 1.0) * np.maximum(np.abs(turn), limit)
     radius = np.hypot(x, y)
     result = points.copy()

@@ -70,8 +70,8 @@ _LOWER_EDGE_M: Final = 0.0048
 _TONGUE_FIT: Final = 0.93  # of MakeHuman's length and width, between thicker teeth
 _TONGUE: Final = np.array([0.74, 0.36, 0.35])
 _PUCKER_RETREAT_M: Final = {
-    "helper-upper-teeth": (-0.004, 0.0, 0.004),
-    "helper-lower-teeth": (-0.004, 0.0, -0.001),
+    "helper-upper-teeth": (-0.006, 0.0, 0.005),
+    "helper-lower-teeth": (-0.006, 0.0, -0.004),
     "helper-tongue": (-0.010, 0.0, -0.008),
 }
 """How far teeth and tongue draw back from lips that protrude in front of them."""

@@ -143,10 +143,10 @@ def above_hairline(base: npt.NDArray[np.float64], sideburn: float) -> npt.NDArra
     degrees = np.degrees(np.abs(np.arctan2(base[:, 1], base[:, 0] - HEAD_CENTER_X_MM)))
     height = base[:, 2] - np.interp(degrees, _HAIRLINE[:, 0], _HAIRLINE[:, 1])
     height += sideburn * np.interp(degrees, _SIDEBURN_DEGREES, [0.0, 1.0, 1.0, 0.0])
-    return np.where(on_ear(base), np.minimum(height, _BARE_MM), height)
+    return np.where(_on_ear(base), np.minimum(height, _BARE_MM), height)
 
 
-def on_ear(base: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def _on_ear(base: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """(V,) whether a place belongs to an ear.
 
     Args:
