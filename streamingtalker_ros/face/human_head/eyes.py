@@ -37,7 +37,7 @@ _SHADOWS: Final = {"upper": (0.0008, 0.0042, 0.62), "lower": (-0.0005, -0.0016, 
 _LID_REACH_M: Final = 0.010  # from the eyeball, within which skin belongs to the lids
 _LID_CLEARANCE_M: Final = 0.0002
 _LID_WEIGHTS: Final = (1.0, 0.75, 0.5, 0.35, 1.0)  # at which a shape keeps clear
-_MET_BY_LOOK_UP: Final = (("eyeBlink", 0.5), ("eyeBlink", 1.0), ("eyeLookDown", 1.0))
+_MET_BY_LOOK_UP: Final = (("eyeBlink", 0.25), ("eyeBlink", 0.5), ("eyeBlink", 1.0), ("eyeLookDown", 1.0))
 """Shapes, and their weights, that lower the lid which a look upwards raises."""
 
 

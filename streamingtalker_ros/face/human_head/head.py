@@ -72,7 +72,7 @@ _TONGUE: Final = np.array([0.74, 0.36, 0.35])
 _PUCKER_RETREAT_M: Final = {
     "helper-upper-teeth": (-0.006, 0.0, 0.005),
     "helper-lower-teeth": (-0.006, 0.0, -0.004),
-    "helper-tongue": (-0.010, 0.0, -0.008),
+    "helper-tongue": (-0.006, 0.0, -0.004),
 }
 """How far teeth and tongue draw back from lips that protrude in front of them."""
 _CAVITY_M: Final = 0.040  # behind the lips, where little light comes
