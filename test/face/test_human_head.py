@@ -282,6 +282,13 @@ def test_rounded_lips_open_before_hidden_teeth(rig: Rig) -> None:
         assert edge > (sign * lip[np.abs(lip[:, 1]) < 0.002, 2]).min()
 
 
+def test_a_tongue_that_a_th_shows_stays_behind_the_teeth(rig: Rig) -> None:
+    first = rig.parts["teeth_upper"][0]
+    front = rig.vertices[first : first + NUM_CROWN_VERTICES, 0].max()
+    points = rig.pose(0.32 * np.eye(52)[INDEX["tongueOut"]])
+    assert points[slice(*rig.parts["tongue"]), 0].max() < front - 0.003
+
+
 def test_a_smile_raises_the_lower_lid_of_its_side(rig: Rig) -> None:
     for side, other in (("left", "right"), ("right", "left")):
         smile = rig.deltas[INDEX[f"mouthSmile{side.capitalize()}"], :, 2]

@@ -80,7 +80,7 @@ def clear_eyelids(
             deltas[shape, lids] += missing(weight * deltas[shape, lids]) / weight
     for side in ("Left", "Right"):
         up = INDEX[f"eyeLookUp{side}"]
-        for name, weight in _MET_BY_LOOK_UP:
+        for name, weight in _MET_BY_LOOK_UP if deltas[up, lids].any() else ():
             deltas[up, lids] += missing(deltas[up, lids] + weight * deltas[INDEX[name + side], lids])
 
 

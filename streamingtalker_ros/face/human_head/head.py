@@ -60,14 +60,16 @@ _CREASED: Final = ("mouthSmile", "mouthStretch", "mouthDimple", *_ROUNDED)
 """Shapes whose face units fold cheeks or lips."""
 _RAISED_BY_SMILE: Final = {"cheekSquint": 0.15, "eyeSquint": 0.05}
 """Shares of the shapes that a smile takes along: it raises cheeks and lower lids."""
-_BROW_GAIN: Final = 1.6  # of MakeHuman's worried brows, which hardly show
+_UNIT_GAINS: Final = {"browInnerUp": 1.6, "tongueOut": 1.25}
+"""Of MakeHuman's face units: worried brows, which hardly show, and the tongue, which is shorter here."""
 _CREASE_STEPS: Final = 12
 _MIN_DELTA_M: Final = 2e-5
 _GROWN_UP_YEARS: Final = 13.0
 _CHILD_SETBACK_M: Final = 0.0015  # of the teeth, behind the thin lips of children
 _UPPER_EDGE_M: Final = 0.0026  # of the front teeth, below MakeHuman's upper row
 _LOWER_EDGE_M: Final = 0.0048
-_TONGUE_FIT: Final = 0.93  # of MakeHuman's length and width, between thicker teeth
+_TONGUE_FIT: Final = (0.74, 0.93, 1.0)
+"""Of MakeHuman's length, width and height: between thicker teeth, and behind them also at a th."""
 _TONGUE: Final = np.array([0.74, 0.36, 0.35])
 _PUCKER_RETREAT_M: Final = {
     "helper-upper-teeth": (-0.006, 0.0, 0.005),
@@ -109,7 +111,8 @@ class _HeadBuilder:
         self._units = {
             name: y_up_to_ros(data.face_unit(name)).astype(np.float64) * UNIT_M for name in ARKIT_NAMES
         }
-        self._units["browInnerUp"] *= _BROW_GAIN
+        for name, gain in _UNIT_GAINS.items():
+            self._units[name] *= gain
         for side in ("Left", "Right"):
             self._units[f"mouthSmile{side}"] += sum(
                 share * self._units[name + side] for name, share in _RAISED_BY_SMILE.items()
@@ -243,7 +246,7 @@ class _HeadBuilder:
         subdivision = Subdivision(local.reshape(quads.shape), len(body))
         vertices = subdivision.refine(body)
         root = vertices.min(axis=0) * [1.0, 0.0, 0.0]
-        vertices = root + (vertices - root) * [_TONGUE_FIT, _TONGUE_FIT, 1.0]
+        vertices = root + (vertices - root) * _TONGUE_FIT
         deltas = np.stack([subdivision.refine(delta) for delta in moved])
         light = _cavity_light(vertices, self._lip_front)
         colors = light[:, None] * _TONGUE * (0.6 + 0.4 * self._palette.skin[0])

@@ -66,9 +66,9 @@ def _paint_strip(
     across = (np.arange(columns) + 0.5) / columns
     base = random.uniform(0.85, 1.12)
     inner = np.abs(across - 0.5 - 0.06 * np.sin(5.0 * along + random.uniform(0.0, 6.0)))
-    edge = strip.body / 2.0 * (1.0 - 0.5 * along**2)
+    edge = strip.body / 2.0 * (1.0 - 0.35 * along**2)
     first = strip.ragged * random.random(columns)
-    last = TIP - 0.25 * np.square(2.0 * across - 1.0)  # a lock ends in one rounded tip
+    last = TIP - 0.12 * np.square(2.0 * across - 1.0)  # a lock ends in one rounded tip
     alpha = np.clip((edge - inner) * columns / 3.0, 0.0, 1.0)
     alpha *= np.clip((along - first) * 120.0, 0.0, 1.0) * np.clip((last - along) * 12.0, 0.0, 1.0)
     shade = np.full((rows, columns), 0.62 * base)
