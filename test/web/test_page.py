@@ -353,7 +353,8 @@ def test_a_simplified_avatar_moves_as_its_morph_targets_do(page: Page, tmp_path:
         const { faces: { avatar }, index, detail } = app.view, weights = new Float32Array(52);
         weights[index.jawOpen] = 0.75;
         avatar.pose(weights, [0, 0, 0, 1], index);
-        const errors = avatar.simplified.flatMap(({ points, rest, detailed: { geometry, morphTargetInfluences } }) => {
+        const errors = avatar.simplified.flatMap(({ points, rest, detailed }) => {
+          const { geometry, morphTargetInfluences } = detailed;
           const all = geometry.attributes.position.array;
           const moved = Float32Array.from(all, (value, i) => value + geometry.morphAttributes.position.reduce(
             (sum, { array }, k) => sum + morphTargetInfluences[k] * array[i], 0));
