@@ -10,17 +10,15 @@ import {
   DataTexture,
   DoubleSide,
   LinearFilter,
-  LinearMipmapNearestFilter,
   Matrix3,
   Matrix4,
   Mesh,
-  ShaderMaterial,
-  SkinnedMesh,
   Vector2,
   Vector3,
 } from 'three';
+import { placeAtRest } from './light_baking.js';
 import { toFloats } from './mesh_loader.js';
-import { makeVertexLitMaterial } from './vertex_lit_material.js';
+import { FULL_PAINT, makeVertexLitMaterial } from './vertex_lit_material.js';
 
 const MIN_CARDS = 200; // of a mesh with cut-out alpha, from which it is hair
 const GRID = 56; // cells along the disc
@@ -48,28 +46,8 @@ export function makeHairShell(hair, scene) {
   const pixels = drawCards(hair, disc, scene);
   fillGaps(pixels);
   const texture = new DataTexture(pixels, TEXTURE_SIZE, TEXTURE_SIZE);
-  Object.assign(texture, {
-    generateMipmaps: true,
-    minFilter: LinearMipmapNearestFilter,
-    magFilter: LinearFilter,
-    needsUpdate: true,
-  });
-  const material = new ShaderMaterial({
-    side: DoubleSide,
-    uniforms: { map: { value: texture } },
-    vertexShader: `varying vec2 mapUv;
-void main() {
-	mapUv = uv;
-	gl_Position = projectionMatrix * modelViewMatrix * vec4( position, 1.0 );
-}`,
-    fragmentShader: `uniform sampler2D map;
-varying vec2 mapUv;
-void main() {
-	gl_FragColor = texture2D( map, mapUv );
-	if ( gl_FragColor.a < 0.5 ) discard;
-	gl_FragColor.a = 1.0;
-}`,
-  });
+  Object.assign(texture, { generateMipmaps: true, magFilter: LinearFilter, needsUpdate: true });
+  const material = makeVertexLitMaterial({ map: texture, alphaTest: 0.5, side: DoubleSide }, true);
   material.addEventListener('dispose', () => texture.dispose());
   return { geometry: makeGrid(hair.geometry, disc, pixels), material };
 }
@@ -162,8 +140,7 @@ function drawCards(hair, disc, scene) {
 	gl_Position = vec4( place, 1.0 - 1.9 * length( outward ) / maxRadius, 1.0 );`,
     );
   const copy = new Mesh(hair.geometry, material);
-  copy.frustumCulled = copy.matrixAutoUpdate = false;
-  copy.matrix.copy(hair instanceof SkinnedMesh ? hair.bindMatrix : hair.matrixWorld);
+  placeAtRest(copy, hair);
   const pixels = scene.drawAlone(copy, TEXTURE_SIZE);
   material.dispose();
   return pixels;
@@ -213,7 +190,8 @@ function makeGrid(cards, disc, pixels) {
   geometry.setIndex(triangles);
   geometry.setAttribute('position', new BufferAttribute(positions, 3));
   geometry.setAttribute('uv', new BufferAttribute(uv, 2));
-  for (const name of ['normal', 'skinIndex', 'skinWeight']) {
+  geometry.setAttribute('paint', new BufferAttribute(new Uint8Array(4 * radii.length).fill(FULL_PAINT), 4, true));
+  for (const name of ['skinIndex', 'skinWeight']) {
     const attribute = cards.attributes[name];
     if (!attribute) continue;
     const values = toFloats(attribute, attribute.itemSize);

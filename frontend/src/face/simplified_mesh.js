@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A mesh of an avatar as a software renderer draws it fast enough for speech: fewer triangles, moved by morph targets
-// and bones on the CPU, lit per vertex, with the texture of its colour alone; hair as a shell.
+// and bones on the CPU, lit once at rest, with the texture of its colour alone; hair as a shell.
 import {
   BufferAttribute,
   BufferGeometry,
@@ -15,6 +15,7 @@ import { collapseEdges } from './edge_collapse.js';
 import { selectFrontFaces } from './front_faces.js';
 import { isHair, makeHairShell } from './hair_shell.js';
 import { toFloats, toMorphTarget } from './mesh_loader.js';
+import { bakeLight } from './light_baking.js';
 import { addTarget } from './morph_targets.js';
 import { SkinDeformer } from './skin_deformer.js';
 import { makeVertexLitMaterial } from './vertex_lit_material.js';
@@ -22,7 +23,6 @@ import { makeVertexLitMaterial } from './vertex_lit_material.js';
 const MAX_DISTANCE = 0.0005; // m, from the detailed mesh
 const MIXED_POSES = 2; // in which it is kept, beside the rest
 
-/** @typedef {import('three').Material} Material */
 /** @typedef {import('./mesh_loader.js').MorphTarget} MorphTarget */
 
 export class SimplifiedMesh {
@@ -37,7 +37,7 @@ export class SimplifiedMesh {
     this.detailed = detailed;
     const { geometry, targets, material } = isHair(detailed)
       ? { ...makeHairShell(detailed, scene), targets: [] }
-      : simplify(detailed, MAX_DISTANCE / scale);
+      : simplify(detailed, MAX_DISTANCE / scale, scene);
     this.targets = targets;
     this.skin = detailed instanceof SkinnedMesh ? new SkinDeformer(detailed, geometry) : null;
     this.rest = toFloats(geometry.attributes.position, 3);
@@ -92,9 +92,10 @@ export class SimplifiedMesh {
  * A mesh with fewer vertices and triangles.
  * @param {Mesh} mesh
  * @param {number} maxDistance from its triangles, in units of its vertices
+ * @param {import('./scene.js').FaceScene} scene
  */
-function simplify({ geometry, material }, maxDistance) {
-  const { attributes, index, morphAttributes } = geometry;
+function simplify(mesh, maxDistance, scene) {
+  const { attributes, index, morphAttributes } = mesh.geometry;
   const rest = toFloats(attributes.position, 3);
   const all = Uint32Array.from(index?.array ?? rest.subarray(0, attributes.position.count).keys());
   const morphs = (morphAttributes.position ?? []).map(toMorphTarget);
@@ -118,7 +119,10 @@ function simplify({ geometry, material }, maxDistance) {
     const moved = indices.map((_, i) => i).filter((i) => numbers[indices[i]] >= 0);
     return { indices: moved.map((i) => numbers[indices[i]]), deltas: select(deltas, moved, 3) };
   });
-  return { geometry: simplified, targets, material: simplifyMaterial([material].flat()[0]) };
+  const [material] = [mesh.material].flat();
+  if (!(material instanceof MeshStandardMaterial) || material.emissiveMap) return { geometry: simplified, targets, material };
+  simplified.setAttribute('paint', bakeLight(simplified, material, mesh, scene));
+  return { geometry: simplified, targets, material: makeVertexLitMaterial(material, true) };
 }
 
 /**
@@ -131,12 +135,4 @@ function select(values, rows, width) {
   const out = new Float32Array(width * rows.length);
   rows.forEach((row, i) => out.set(values.subarray(width * row, width * (row + 1)), width * i));
   return out;
-}
-
-/**
- * @param {Material} material
- * @returns {Material}
- */
-function simplifyMaterial(material) {
-  return material instanceof MeshStandardMaterial && !material.emissiveMap ? makeVertexLitMaterial(material) : material;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Linear blend skinning on the CPU: a software renderer is slow to fetch the matrices of bones for each vertex.
-import { BufferAttribute, DynamicDrawUsage, Matrix4 } from 'three';
+import { Matrix4 } from 'three';
 import { toFloats } from './mesh_loader.js';
 
 const BONES_PER_VERTEX = 4;
@@ -16,22 +16,20 @@ export class SkinDeformer {
    * @param {BufferGeometry} geometry of the vertices; their bones and weights are taken out of it
    */
   constructor(mesh, geometry) {
-    const { normal, skinIndex, skinWeight } = geometry.attributes;
+    const { skinIndex, skinWeight } = geometry.attributes;
     this.mesh = mesh;
     this.bones = Uint16Array.from(toFloats(skinIndex, BONES_PER_VERTEX));
     this.weights = toFloats(skinWeight, BONES_PER_VERTEX);
-    this.restNormals = toFloats(normal, 3);
-    this.normals = new BufferAttribute(this.restNormals.slice(), 3).setUsage(DynamicDrawUsage);
     this.matrices = new Float32Array(MATRIX_LENGTH * mesh.skeleton.bones.length);
-    geometry.setAttribute('normal', this.normals).deleteAttribute('skinIndex').deleteAttribute('skinWeight');
+    geometry.deleteAttribute('skinIndex').deleteAttribute('skinWeight');
   }
 
   /**
-   * Move the vertices, and their normals, as the bones stand.
+   * Move the vertices as the bones stand.
    * @param {Float32Array} points (3V,) changed
    */
   apply(points) {
-    const { bones, weights, matrices, normals, restNormals } = this;
+    const { bones, weights, matrices } = this;
     this.#updateMatrices();
     const m = new Float64Array(12); // rows of three by columns of four, by columns
     for (let v = 0; v < points.length / 3; v++) {
@@ -44,10 +42,14 @@ export class SkinDeformer {
           for (let row = 0; row < 3; row++) m[3 * column + row] += weight * matrices[at + 4 * column + row];
         }
       }
-      transform(m, points, points, 3 * v, 1);
-      transform(m, restNormals, normals.array, 3 * v, 0);
+      const i = 3 * v;
+      const x = points[i];
+      const y = points[i + 1];
+      const z = points[i + 2];
+      points[i] = m[0] * x + m[3] * y + m[6] * z + m[9];
+      points[i + 1] = m[1] * x + m[4] * y + m[7] * z + m[10];
+      points[i + 2] = m[2] * x + m[5] * y + m[8] * z + m[11];
     }
-    normals.needsUpdate = true;
   }
 
   #updateMatrices() {
@@ -59,20 +61,4 @@ export class SkinDeformer {
       this.#matrix.toArray(this.matrices, MATRIX_LENGTH * bone);
     });
   }
-}
-
-/**
- * @param {Float64Array} m (12,) columns of the axes, and the translation
- * @param {ArrayLike<number>} from (3V,)
- * @param {import('three').TypedArray} to (3V,)
- * @param {number} i index of the vector in both
- * @param {number} w 1 for a point, 0 for a direction
- */
-function transform(m, from, to, i, w) {
-  const x = from[i];
-  const y = from[i + 1];
-  const z = from[i + 2];
-  to[i] = m[0] * x + m[3] * y + m[6] * z + w * m[9];
-  to[i + 1] = m[1] * x + m[4] * y + m[7] * z + w * m[10];
-  to[i + 2] = m[2] * x + m[5] * y + m[8] * z + w * m[11];
 }

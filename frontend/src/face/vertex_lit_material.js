@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Material for software renderers: diffuse light, computed per vertex.
+// Material for software renderers: diffuse light, computed per vertex for each image or once.
 import { Color, LinearMipmapNearestFilter, NoColorSpace, ShaderMaterial, UniformsLib, UniformsUtils } from 'three';
 
 const MIDDLE = 0.25; // of the colours of textures, linear
 const WRAP = 0.12; // how far light passes the terminator, as a cosine
+/** Factor of the texture in a vertex attribute `paint`, of bytes, that leaves the texture as it is. */
+export const FULL_PAINT = 128;
 
 /**
  * What a vertex-lit material takes over of another.
@@ -15,12 +17,13 @@ const WRAP = 0.12; // how far light passes the terminator, as a cosine
  * The vertices have the colours of the screen: a software renderer fills the pixels between them several times as fast.
  * They are multiplied by the texture as it is stored, as if tone mapping were linear beside MIDDLE.
  * @param {VertexLitOptions} options
+ * @param {boolean} isPainted whether the vertices have their colours, as an attribute `paint` of four bytes
  */
-export function makeVertexLitMaterial(options) {
+export function makeVertexLitMaterial(options, isPainted = false) {
   const { map = null, color, opacity = 1, vertexColors, alphaTest = 0, side, transparent, depthWrite } = options;
   const texture = map && toScreenTexture(map);
   const material = new ShaderMaterial({
-    lights: true,
+    lights: !isPainted,
     toneMapped: false, // tone mapping is part of the vertex shader
     uniforms: {
       ...UniformsUtils.merge([UniformsLib.lights, { toneMappingExposure: { value: 1 } }]), // set by the renderer
@@ -30,8 +33,6 @@ export function makeVertexLitMaterial(options) {
       mapTransform: { value: texture?.matrix },
     },
     vertexShader: `#include <common>
-#include <skinning_pars_vertex>
-#include <morphtarget_pars_vertex>
 #include <lights_pars_begin>
 #include <tonemapping_pars_fragment>
 #include <colorspace_pars_fragment>
@@ -44,16 +45,21 @@ varying vec3 shade;
 vec3 toScreen( vec3 linear ) {
 	return sRGBTransferOETF( vec4( ACESFilmicToneMapping( linear ), 1.0 ) ).rgb;
 }
+#ifdef PAINTED
+	attribute vec4 paint;
+#endif
 void main() {
-	#include <beginnormal_vertex>
-	#include <morphnormal_vertex>
-	#include <skinbase_vertex>
-	#include <skinnormal_vertex>
-	#include <defaultnormal_vertex>
 	#include <begin_vertex>
-	#include <morphtarget_vertex>
-	#include <skinning_vertex>
 	#include <project_vertex>
+	#ifdef HAS_MAP
+		mapUv = ( mapTransform * vec3( MAP_UV, 1.0 ) ).xy;
+	#endif
+	#ifdef PAINTED
+		shade = ${(255 / FULL_PAINT).toFixed(6)} * paint.rgb;
+		return;
+	#endif
+	#include <beginnormal_vertex>
+	#include <defaultnormal_vertex>
 	vec3 at = normalize( transformedNormal );
 	#ifdef DOUBLE_SIDED
 		at = faceforward( at, mvPosition.xyz, at );
@@ -69,7 +75,6 @@ void main() {
 		shade *= color.rgb;
 	#endif
 	#ifdef HAS_MAP
-		mapUv = ( mapTransform * vec3( MAP_UV, 1.0 ) ).xy;
 		shade = toScreen( shade * MIDDLE ) / sRGBTransferOETF( vec4( MIDDLE ) ).rgb;
 	#else
 		shade = toScreen( shade );
@@ -98,6 +103,7 @@ void main() {
     const uv = map.channel ? `uv${map.channel}` : 'uv';
     Object.assign(material.defines, { HAS_MAP: '', MIDDLE, MAP_UV: uv, [`USE_${uv.toUpperCase()}`]: '' });
   }
+  if (isPainted) material.defines.PAINTED = '';
   if (alphaTest > 0) material.defines.ALPHA_TEST = alphaTest.toFixed(3);
   material.setValues({ vertexColors, side, transparent, depthWrite });
   material.addEventListener('dispose', () => texture?.dispose());
