@@ -21,13 +21,14 @@ import { toFloats } from './mesh_loader.js';
 import { FULL_PAINT, makeVertexLitMaterial } from './vertex_lit_material.js';
 
 const MIN_CARDS = 200; // of a mesh with cut-out alpha, from which it is hair
-const GRID = 56; // cells along the disc
+const GRID = 48; // cells along the disc
 const TEXTURE_SIZE = 1024; // pixels along the disc
 const OUTER = 16; // exponent of the radii that favours the outer hair
 const DIRECTIONS = 100; // among which is that without hair
 const CONE = 0.75; // cosine of half the angle in which hair is counted
 const STEP = 8; // every so many vertices are counted
-const OPAQUE = 128; // alpha from which a pixel is hair
+const MAX_GAP = 10; // pixels between cards that are closed
+const MIN_ALPHA = 0.35; // of hair; smaller images of the texture hold less alpha
 
 /** @typedef {import('three').MeshStandardMaterial} MeshStandardMaterial */
 
@@ -47,9 +48,11 @@ export function makeHairShell(hair, scene) {
   fillGaps(pixels);
   const texture = new DataTexture(pixels, TEXTURE_SIZE, TEXTURE_SIZE);
   Object.assign(texture, { generateMipmaps: true, magFilter: LinearFilter, needsUpdate: true });
-  const material = makeVertexLitMaterial({ map: texture, alphaTest: 0.5, side: DoubleSide }, true);
-  material.addEventListener('dispose', () => texture.dispose());
-  return { geometry: makeGrid(hair.geometry, disc, pixels), material };
+  const materials = [{ alphaTest: 0 }, { alphaTest: MIN_ALPHA }].map(({ alphaTest }) =>
+    makeVertexLitMaterial({ map: texture, alphaTest, side: DoubleSide }, true),
+  );
+  materials[0].addEventListener('dispose', () => texture.dispose());
+  return { geometry: makeGrid(hair.geometry, disc, pixels), material: materials };
 }
 
 /** Projection of the directions from a point to a disc of radius 1. */
@@ -147,19 +150,34 @@ function drawCards(hair, disc, scene) {
 }
 
 /**
- * Give pixels without hair the mean colour of the others, which shows where pixels are averaged.
+ * Close narrow gaps between the cards, and give the other pixels without hair the mean colour of the rest, which shows
+ * where pixels are averaged.
  * @param {Uint8Array} pixels RGBA; changed
  */
 function fillGaps(pixels) {
+  for (const step of [1, TEXTURE_SIZE]) {
+    for (let line = 0; line < TEXTURE_SIZE; line++) {
+      const start = line * (step === 1 ? TEXTURE_SIZE : 1);
+      let last = -Infinity; // index of the last pixel with hair
+      for (let k = 0; k < TEXTURE_SIZE; k++) {
+        const at = 4 * (start + k * step);
+        if (!pixels[at + 3]) continue;
+        if (k - last <= MAX_GAP) {
+          for (let gap = last + 1; gap < k; gap++) pixels.copyWithin(4 * (start + gap * step), at, at + 4);
+        }
+        last = k;
+      }
+    }
+  }
   const sum = [0, 0, 0];
   let count = 0;
   for (let i = 0; i < pixels.length; i += 4) {
-    if (pixels[i + 3] < OPAQUE) continue;
+    if (!pixels[i + 3]) continue;
     for (let k = 0; k < 3; k++) sum[k] += pixels[i + k];
     count++;
   }
   for (let i = 0; i < pixels.length; i += 4) {
-    if (pixels[i + 3] < OPAQUE) pixels.set([...sum.map((value) => value / (count || 1)), 0], i);
+    if (!pixels[i + 3]) pixels.set([...sum.map((value) => value / (count || 1)), 0], i);
   }
 }
 
@@ -179,15 +197,19 @@ function makeGrid(cards, disc, pixels) {
     disc.unproject(place, radii[node]).toArray(positions, 3 * node);
     uv.set([(place.x + 1) / 2, (place.y + 1) / 2], 2 * node);
   }
-  /** @type {number[]} */
-  const triangles = [];
+  /** @type {number[][]} */
+  const [whole, partial] = [[], []]; // triangles that hair covers, and that it covers in part: these are slower
   for (let cell = 0; cell < GRID * GRID; cell++) {
     const [x, y] = [cell % GRID, Math.floor(cell / GRID)];
     const node = width * y + x;
-    if (hasHair(pixels, x, y)) triangles.push(node, node + 1, node + width + 1, node, node + width + 1, node + width);
+    const cover = findCover(pixels, x, y);
+    if (!cover) continue;
+    (cover === 1 ? whole : partial).push(node, node + 1, node + width + 1, node, node + width + 1, node + width);
   }
   const geometry = new BufferGeometry();
-  geometry.setIndex(triangles);
+  geometry.setIndex([...whole, ...partial]);
+  geometry.addGroup(0, whole.length, 0);
+  geometry.addGroup(whole.length, partial.length, 1);
   geometry.setAttribute('position', new BufferAttribute(positions, 3));
   geometry.setAttribute('uv', new BufferAttribute(uv, 2));
   geometry.setAttribute('paint', new BufferAttribute(new Uint8Array(4 * radii.length).fill(FULL_PAINT), 4, true));
@@ -254,19 +276,22 @@ function spread(radii, nearest, width) {
 }
 
 /**
- * Whether there is hair in a cell of the grid.
+ * How much of a cell of the grid hair covers, 0..1.
  * @param {Uint8Array} pixels RGBA of the disc
  * @param {number} x
  * @param {number} y
  */
-function hasHair(pixels, x, y) {
+function findCover(pixels, x, y) {
   const pixel = (/** @type {number} */ cell) => Math.floor((cell * TEXTURE_SIZE) / GRID);
+  let count = 0;
+  let covered = 0;
   for (let row = pixel(y); row < pixel(y + 1); row++) {
     for (let column = pixel(x); column < pixel(x + 1); column++) {
-      if (pixels[4 * (TEXTURE_SIZE * row + column) + 3] >= OPAQUE) return true;
+      count++;
+      if (pixels[4 * (TEXTURE_SIZE * row + column) + 3]) covered++;
     }
   }
-  return false;
+  return covered / count;
 }
 
 /**

@@ -35,7 +35,8 @@ export class SimplifiedMesh {
    */
   constructor(detailed, scale, scene) {
     this.detailed = detailed;
-    const { geometry, targets, material } = isHair(detailed)
+    const isShell = isHair(detailed);
+    const { geometry, targets, material } = isShell
       ? { ...makeHairShell(detailed, scene), targets: [] }
       : simplify(detailed, MAX_DISTANCE / scale, scene);
     this.targets = targets;
@@ -45,6 +46,7 @@ export class SimplifiedMesh {
     geometry.setAttribute('position', new BufferAttribute(this.points, 3).setUsage(DynamicDrawUsage));
     this.mesh = new Mesh(geometry, material);
     this.mesh.frustumCulled = false;
+    this.mesh.renderOrder = isShell ? 1 : 0; // most of its inner side lies behind the head
     this.triangles = Uint32Array.from(geometry.index?.array ?? []); // of which those that face the camera are drawn
   }
 
