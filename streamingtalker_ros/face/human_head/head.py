@@ -77,7 +77,7 @@ _PUCKER_RETREAT_M: Final = {
     "helper-tongue": (-0.006, 0.0, -0.004),
 }
 """How far teeth and tongue draw back from lips that protrude in front of them."""
-_CAVITY_M: Final = 0.040  # behind the lips, where little light comes
+_CAVITY_M: Final = 0.055  # behind the lips, where little light comes
 _CAVITY_SHADE: Final = 0.62
 
 
