@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 SPEECH_SAMPLES: Final = 64_000  # 4 s
 _REAL_TIME_FOLDERS: Final = ("dds", "ros", "soak")
+_END_OF_BROWSER_TESTS: Final = 0.7  # where the last one begins, as a fraction of all files
 _NICENESS: Final = 5  # of tests that do not follow the clock
 
 
@@ -110,6 +111,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """
     from xdist.scheduler import LoadFileScheduling
 
+    config.option.loadscopereorder = False  # the order is that of `_order_for_several_processes`
+
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return "real time" if _follows_the_clock(nodeid) else super()._split_scope(nodeid)
@@ -117,8 +120,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Scheduling(config, log)
 
 
+def _file(nodeid: str) -> Path:
+    return Path(nodeid.partition("::")[0])
+
+
 def _follows_the_clock(nodeid: str) -> bool:
-    return not set(Path(nodeid.partition("::")[0]).parts).isdisjoint(_REAL_TIME_FOLDERS)
+    return not set(_file(nodeid).parts).isdisjoint(_REAL_TIME_FOLDERS)
+
+
+def _order_for_several_processes(items: list[pytest.Item]) -> None:
+    """Order the tests as several processes begin them: first those that follow the clock, in one process.
+
+    Those of a browser take longest and compete for the processor, so they are spread over the others, and
+    none is left at the end.
+    """
+    files = list(dict.fromkeys(_file(item.nodeid) for item in items))
+    positions: dict[Path, float] = {}
+    for is_web, end in ((True, _END_OF_BROWSER_TESTS), (False, 1.0)):
+        group = [file for file in files if ("web" in file.parts) == is_web]
+        positions |= {file: end * n / len(group) for n, file in enumerate(group)}
+    items.sort(key=lambda item: (not _follows_the_clock(item.nodeid), positions[_file(item.nodeid)]))
 
 
 def pytest_collection_finish() -> None:
@@ -136,7 +157,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip each test whose marker names something that is absent, with the reason."""
+    """Skip each test whose marker names something that is absent, with the reason; order the tests."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        _order_for_several_processes(items)
     for marker, get_reason in _REASONS.items():
         marked = [item for item in items if item.get_closest_marker(marker)]
         reason = get_reason(config) if marked else ""
