@@ -94,10 +94,11 @@ def score_heads(network: TalkerNetwork, clips: Sequence[Clip]) -> tuple[Array, A
         pcm = np.zeros((count + lookahead) * config.hop, np.float32)
         pcm[: len(clip.pcm)] = clip.pcm[: len(pcm)]
         features = encoder(torch.from_numpy(pcm)[None])[:, lookahead:]
+        stacked = encoder.stack_features(features)
         closure, openness = (
-            getattr(encoder, head)(features)[0, :, 0] for head in ("bilabial_head", "open_vowel_head")
+            getattr(encoder, head)(stacked)[0, :, 0] for head in ("bilabial_head", "open_vowel_head")
         )
-        aperture = encoder.lip_head(features)[0, :, APERTURE] if encoder.has_lip_head else None
+        aperture = encoder.lip_head(stacked)[0, :, APERTURE] if encoder.has_lip_head else None
         closure_prob = closure_logit(closure, aperture).sigmoid().numpy()
         vowel_prob = openness.sigmoid().numpy()
         for phone in clip.phones:

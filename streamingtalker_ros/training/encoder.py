@@ -142,12 +142,13 @@ def articulation_loss(
         dropout: fraction of the features that are dropped, except for the amplitude, which would shrink.
     """
     loss = window.loss_mask.new_zeros(())
-    heard = functional.dropout(features, dropout)
+    stacked = encoder.stack_features(features)
+    heard = functional.dropout(stacked, dropout)
     target = lips.measures(window.motion)
     gap = target[..., APERTURE]
     if encoder.has_lip_head:
         weight = 1.0 - window.is_brief[:, None] * target.new_tensor(HABITUAL)  # (B, 4)
-        for head_loss, heard_features in ((measures_loss, heard), (amplitude_loss, features)):
+        for head_loss, heard_features in ((measures_loss, heard), (amplitude_loss, stacked)):
             predicted = encoder.lip_head(heard_features).float()
             loss = loss + head_loss(predicted, target, window.loss_mask, weight)
     for head in (name for name in HEAD_PHONES if name in encoder.auxiliary_heads):

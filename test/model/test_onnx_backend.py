@@ -38,6 +38,7 @@ CONFIGS = {
         styles=("neutral", "lively"),
         bilabial_thresholds=(0.1, 0.2),
         lip_measure_weight=0.5,
+        articulation_context_frames=3,
     ),
     "one layer, other hop": TalkerConfig(
         hop=480,
@@ -56,6 +57,8 @@ CONFIGS = {
     "no blocks": TalkerConfig(
         audio_width=24,
         audio_blocks=0,
+        bilabial_thresholds=(0.1, 0.2),
+        articulation_context_frames=1,
         codec_width=16,
         width=32,
         layers=1,

@@ -34,6 +34,7 @@ CONFIG = TalkerConfig.from_json(
         "bilabial_thresholds": (0.1, 0.2),
         "open_vowel_thresholds": (0.5, 0.75),
         "lip_measure_weight": 0.5,
+        "articulation_context_frames": 2,
     }
 )
 LOOKAHEAD = CONFIG.lookahead_frames

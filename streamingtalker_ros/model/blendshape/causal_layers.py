@@ -11,6 +11,28 @@ import torch
 from torch import nn
 
 
+def stack_taps(
+    x: torch.Tensor, kernel: int, dilation: int = 1, context: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Put the frames that a causal convolution reads side by side, the oldest first.
+
+    Args:
+        x: (B, T, C), one row per frame.
+        kernel: Taps k.
+        dilation: Frames d between taps.
+        context: (B, (k - 1)·d, C) past frames, updated in place; None for zeros, as at the start of a clip.
+
+    Returns:
+        (B, T, k·C): [x_{t-(k-1)d}, …, x_{t-d}, x_t] in row t.
+    """
+    frames, reach = x.shape[1], (kernel - 1) * dilation
+    past = x.new_zeros(x.shape[0], reach, x.shape[2]) if context is None else context
+    joined = torch.cat((past, x), 1)  # (B, reach + T, C)
+    if context is not None:
+        context.copy_(joined[:, frames:])
+    return torch.cat([joined[:, i * dilation : i * dilation + frames] for i in range(kernel)], -1)
+
+
 class CausalConv(nn.Module):
     """Convolution over time that depends on no later frame: y_t = W [x_{t-(k-1)d}, …, x_{t-d}, x_t] + b.
 
@@ -38,14 +60,7 @@ class CausalConv(nn.Module):
             context: (B, reach, inputs) past frames of `init_context`, updated in place; None for zeros, as at
                 the start of a clip.
         """
-        frames = x.shape[1]
-        past = x.new_zeros(x.shape[0], self.reach, self.inputs) if context is None else context
-        joined = torch.cat((past, x), 1)  # (B, reach + T, inputs)
-        taps = [joined[:, i * self.dilation : i * self.dilation + frames] for i in range(self.kernel)]
-        out = self.linear(torch.cat(taps, -1))
-        if context is not None:
-            context.copy_(joined[:, frames:])
-        return out
+        return self.linear(stack_taps(x, self.kernel, self.dilation, context))
 
     def init_context(self, batch: int) -> torch.Tensor:
         """Return a zero context (batch, reach, inputs) on this layer's device."""

@@ -46,6 +46,7 @@ RANGES: Final[dict[str, Range]] = {
     "bilabial_thresholds": (0.0, 1.0),
     "open_vowel_thresholds": (0.0, 1.0),
     "lip_measure_weight": (0.0, 1.0),
+    "articulation_context_frames": (0, 25),
     "head_width": (1, 8192),
     "head_blocks": (1, 64),
     "num_train_timesteps": (1, 100_000),
@@ -106,6 +107,8 @@ class TalkerConfig:
     # fraction of the mouth's measures (`face.mouth_measures`) that is taken from their head, the rest from
     # the sample
     lip_measure_weight: float = 0.0
+    # frames before a frame whose features these heads read besides its own: lips move on from where they were
+    articulation_context_frames: int = 0
     # diffusion head
     head_width: int = 256
     head_blocks: int = 3
@@ -119,6 +122,11 @@ class TalkerConfig:
     def latent_dim(self) -> int:
         """Width of one frame's latent, H·C."""
         return self.num_codebooks * self.code_dim
+
+    @property
+    def has_articulation_heads(self) -> bool:
+        """Whether the encoder has heads besides that of voice activity."""
+        return bool(self.bilabial_thresholds or self.open_vowel_thresholds or self.lip_measure_weight)
 
     @property
     def columns(self) -> int:
@@ -179,6 +187,11 @@ class TalkerConfig:
                 raise TalkerError(
                     f"{where}: {name} is {list(thresholds)[:4]}, it must be empty or hold two rising numbers"
                 )
+        if self.articulation_context_frames and not self.has_articulation_heads:
+            raise TalkerError(
+                f"{where}: articulation_context_frames is {self.articulation_context_frames}, but the model "
+                "has no articulation heads"
+            )
         if self.beta_start > self.beta_end:
             raise TalkerError(f"{where}: beta_start is {self.beta_start:g}, above beta_end {self.beta_end:g}")
         if self.num_inference_steps > self.num_train_timesteps:

@@ -4,8 +4,9 @@
 `forward(audio (B, n·hop)) -> (B, n, audio_width)`; row m depends on audio up to (m + 1)·hop samples and
 nothing later. The caller adds the look-ahead by using row n + lookahead_frames for frame n.
 
-Small auxiliary heads read voice activity and articulation off the same vector: `vad_head` always;
-`bilabial_head`, `open_vowel_head` and `lip_head` where the configuration has them.
+Small auxiliary heads read voice activity and articulation off the same vectors: `vad_head` always;
+`bilabial_head`, `open_vowel_head` and `lip_head`, which also see the frames just before, where the
+configuration has them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from streamingtalker_ros.face.mouth_measures import MEASURES
-from streamingtalker_ros.model.blendshape.causal_layers import CausalConv, ResidualBlock
+from streamingtalker_ros.model.blendshape.causal_layers import CausalConv, ResidualBlock, stack_taps
 from streamingtalker_ros.model.blendshape.config import (
     COLUMN_CHANNELS,
     ENCODER_KERNEL,
@@ -37,15 +38,17 @@ class EncoderState:
         features: Of the log-mel features.
         contexts: Of each convolution, (B, reach, C): `column_conv`, the column blocks, `frame_conv`, the
             blocks.
+        articulation: (B, articulation_context_frames, audio_width) last features, for the articulation heads.
     """
 
     features: FeatureState
     contexts: list[torch.Tensor]
+    articulation: torch.Tensor
 
     def reset(self, rows: slice | list[int] = slice(None)) -> None:
         """Reset the state of some rows of the batch."""
         self.features.reset(rows)
-        for context in self.contexts:
+        for context in (*self.contexts, self.articulation):
             context[rows] = 0.0
 
 
@@ -72,22 +75,29 @@ class AudioEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.vad_head = nn.Linear(width, 1)  # logit of voice activity in this frame
+        self.articulation_context_frames = config.articulation_context_frames
+        inputs = (1 + config.articulation_context_frames) * width  # of each articulation head
         # logits of "this frame belongs to a p, b or m" and "to an open vowel", see
         # training/articulation_heads.py
         self.has_bilabial_head = bool(config.bilabial_thresholds)
         if self.has_bilabial_head:
-            self.bilabial_head = nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, 1))
+            self.bilabial_head = nn.Sequential(nn.Linear(inputs, 64), nn.GELU(), nn.Linear(64, 1))
         self.has_open_vowel_head = bool(config.open_vowel_thresholds)
         if self.has_open_vowel_head:
-            self.open_vowel_head = nn.Sequential(nn.Linear(width, 64), nn.GELU(), nn.Linear(64, 1))
+            self.open_vowel_head = nn.Sequential(nn.Linear(inputs, 64), nn.GELU(), nn.Linear(64, 1))
         self.has_lip_head = config.lip_measure_weight > 0.0
         if self.has_lip_head:  # the measures of the mouth, see face/mouth_measures.py
-            self.lip_head = nn.Sequential(nn.Linear(width, 128), nn.GELU(), nn.Linear(128, len(MEASURES)))
+            self.lip_head = nn.Sequential(nn.Linear(inputs, 128), nn.GELU(), nn.Linear(128, len(MEASURES)))
 
     @property
     def auxiliary_heads(self) -> dict[str, nn.Module]:
         """Modules by attribute name, in the order of `auxiliary_logits`."""
-        heads: dict[str, nn.Module] = {"vad_head": self.vad_head}
+        return {"vad_head": self.vad_head, **self.articulation_heads}
+
+    @property
+    def articulation_heads(self) -> dict[str, nn.Module]:
+        """Modules by attribute name that read `stack_features`, in the order of `auxiliary_logits`."""
+        heads: dict[str, nn.Module] = {}
         if self.has_bilabial_head:
             heads["bilabial_head"] = self.bilabial_head
         if self.has_open_vowel_head:
@@ -102,7 +112,9 @@ class AudioEncoder(nn.Module):
         contexts = [
             layer.init_context(batch) for layer in layers if isinstance(layer, (CausalConv, ResidualBlock))
         ]
-        return EncoderState(self.log_mel.init_state(batch), contexts)
+        shape = batch, self.articulation_context_frames, self.vad_head.in_features
+        articulation = self.vad_head.weight.new_zeros(shape)
+        return EncoderState(self.log_mel.init_state(batch), contexts, articulation)
 
     def forward(self, audio: torch.Tensor, state: EncoderState | None = None) -> torch.Tensor:
         """Encode audio.
@@ -143,14 +155,30 @@ class AudioEncoder(nn.Module):
             x = block(x, next(contexts))
         return self.norm(x)  # (B, n, audio_width)
 
-    def auxiliary_logits(self, feature: torch.Tensor) -> torch.Tensor:
+    def stack_features(self, features: torch.Tensor, state: EncoderState | None = None) -> torch.Tensor:
+        """Put the features that the articulation heads read for a frame side by side.
+
+        Args:
+            features: (B, n, audio_width), of `forward`.
+            state: Its features are updated in place; None for a clip from its start.
+
+        Returns:
+            (B, n, (1 + articulation_context_frames)·audio_width), the oldest frame's first.
+        """
+        context = state.articulation if state else None
+        return stack_taps(features, 1 + self.articulation_context_frames, context=context)
+
+    def auxiliary_logits(self, features: torch.Tensor, state: EncoderState | None = None) -> torch.Tensor:
         """Apply the auxiliary heads.
 
         Args:
-            feature: (…, audio_width).
+            features: (B, n, audio_width), of `forward`.
+            state: Its features are updated in place; None for a clip from its start.
 
         Returns:
-            (…, 1 to 7): the logit of voice activity; then, where the model has the head, the logits of a
+            (B, n, 1 to 7): the logit of voice activity; then, where the model has the head, the logits of a
             bilabial and of an open vowel, and the four measures of the mouth in the order of `MEASURES`.
         """
-        return torch.cat([head(feature) for head in self.auxiliary_heads.values()], -1)
+        stacked = self.stack_features(features, state)
+        articulation = [head(stacked) for head in self.articulation_heads.values()]
+        return torch.cat((self.vad_head(features), *articulation), -1)

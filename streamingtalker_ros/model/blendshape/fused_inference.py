@@ -111,7 +111,7 @@ class FusedNetwork:
             state: Its encoder is updated in place.
 
         Returns:
-            Features (B, audio_width), and `AudioEncoder.auxiliary_logits` (B, 1 to 5).
+            Features (B, audio_width), and `AudioEncoder.auxiliary_logits` (B, 1 to 7).
         """
         return self.encoder(hop, state.encoder)
 
@@ -192,7 +192,8 @@ class _FusedEncoder:
         self.column_blocks = [_FusedBlock(block, self.columns) for block in encoder.column_blocks]
         self.blocks = [_FusedBlock(block) for block in encoder.blocks]
         self.norm = _norm_weights(encoder.norm)
-        self.heads = list(encoder.auxiliary_heads.values())
+        self.vad_head = encoder.vad_head
+        self.articulation_heads = list(encoder.articulation_heads.values())
 
     def __call__(self, hop: torch.Tensor, state: EncoderState) -> tuple[torch.Tensor, torch.Tensor]:
         batch, features = len(hop), state.features
@@ -222,7 +223,10 @@ class _FusedEncoder:
         for block in self.blocks:
             x = block(x, next(contexts))
         feature = layer_norm(x, (x.shape[1],), *self.norm)
-        return feature, torch.cat([head(feature) for head in self.heads], -1)
+        stacked = torch.cat((state.articulation.flatten(1), feature), 1)
+        state.articulation.copy_(stacked[:, x.shape[1] :].view_as(state.articulation))
+        articulation = [head(stacked) for head in self.articulation_heads]
+        return feature, torch.cat((self.vad_head(feature), *articulation), -1)
 
 
 @dataclass

@@ -103,8 +103,8 @@ class TalkerNetwork(nn.Module):
         Returns:
             Features (B, audio_width), and `AudioEncoder.auxiliary_logits` (B, 1 to 7).
         """
-        feature = self.encoder(hop, state.encoder)[:, 0]
-        return feature, self.encoder.auxiliary_logits(feature)
+        features = self.encoder(hop, state.encoder)  # (B, 1, audio_width)
+        return features[:, 0], self.encoder.auxiliary_logits(features, state.encoder)[:, 0]
 
     def generate_frame(
         self,

@@ -493,6 +493,8 @@ def _column_lines(config: TalkerConfig) -> DelayLines | None:
 def _frame_lines(config: TalkerConfig) -> DelayLines | None:
     dilations = [frame_dilation(i) for i in range(config.audio_blocks)]
     offsets = [[-d * tap for tap in range(ENCODER_KERNEL - 1, 0, -1)] for d in dilations]
+    if config.articulation_context_frames:
+        offsets.append(list(range(-config.articulation_context_frames, 0)))
     return DelayLines(offsets) if offsets else None
 
 

@@ -359,22 +359,23 @@ def _build_encoder(graph: _GraphBuilder, config: TalkerConfig) -> None:
         x = graph.convolution(graph.node("Concat", past, new, axis=1), x, name)
     feature = graph.norm(x, "encoder.norm", width)
     graph.output("feature", feature, "B", width)
-    graph.output("logits", _build_heads(graph, config, feature), "B", "heads")
+    stacked, frames = feature, config.articulation_context_frames
+    if frames:  # the heads' features are kept as those of one block more
+        past = graph.input(f"frame_taps_{config.audio_blocks}", "B", frames * width)
+        graph.output(f"frame_row_{config.audio_blocks}", graph.node("Identity", feature), "B", width)
+        stacked = graph.node("Concat", past, feature, axis=1)
+    graph.output("logits", _build_heads(graph, config, feature, stacked), "B", "heads")
 
 
-def _build_heads(graph: _GraphBuilder, config: TalkerConfig, feature: str) -> str:
+def _build_heads(graph: _GraphBuilder, config: TalkerConfig, feature: str, stacked: str) -> str:
     """The auxiliary heads, in float32: thresholds of small probabilities apply to their outputs."""
-    names = ["vad_head"]
-    names += ["bilabial_head"] if config.bilabial_thresholds else []
+    names = ["bilabial_head"] if config.bilabial_thresholds else []
     names += ["open_vowel_head"] if config.open_vowel_thresholds else []
     names += ["lip_head"] if config.lip_measure_weight else []
-    outputs: list[str] = []
+    outputs = [graph.linear(feature, "encoder.vad_head", quantize=False)]
     for name in (f"encoder.{name}" for name in names):
-        if f"{name}.0.weight" in graph.tensors:
-            hidden = graph.gelu(graph.linear(feature, f"{name}.0", quantize=False))
-            outputs.append(graph.linear(hidden, f"{name}.2", quantize=False))
-        else:
-            outputs.append(graph.linear(feature, name, quantize=False))
+        hidden = graph.gelu(graph.linear(stacked, f"{name}.0", quantize=False))
+        outputs.append(graph.linear(hidden, f"{name}.2", quantize=False))
     return graph.node("Concat", *outputs, axis=1)
 
 

@@ -249,6 +249,8 @@ def _network_sizes(config: TalkerConfig) -> dict[str, int]:
     """Return the fields of a configuration on which the graphs depend."""
     sizes = {name: int(getattr(config, name)) for name in _SIZE_FIELDS}
     sizes["styles"] = len(config.styles)
+    if config.articulation_context_frames:  # exports of earlier versions do not have the field
+        sizes["articulation_context_frames"] = config.articulation_context_frames
     return {**sizes, **{name: int(bool(getattr(config, name))) for name in _HEAD_FIELDS}}
 
 
