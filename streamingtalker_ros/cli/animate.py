@@ -50,6 +50,7 @@ from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.face.viseme_timing import VISEME_SETS, VisemeSpan, time_visemes
 from streamingtalker_ros.model.control_ranges import (
+    ASYMMETRY_RANGE,
     GAIN_RANGE,
     GUIDANCE_RANGE,
     LIVELINESS_RANGE,
@@ -209,6 +210,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number(*LIVELINESS_RANGE),
         default=DEFAULT_CONTROLS["liveliness"],
         help="nods, brows and posture that go with the voice, {:g} to {:g}".format(*LIVELINESS_RANGE),
+    )
+    parser.add_argument(
+        "--asymmetry",
+        type=number(*ASYMMETRY_RANGE),
+        default=DEFAULT_CONTROLS["asymmetry"],
+        help="how unequally the corners of the mouth move, {:g} to {:g}; 1 as people's".format(
+            *ASYMMETRY_RANGE
+        ),
     )
     add_backend_options(parser)
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")

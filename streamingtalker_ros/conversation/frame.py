@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     GESTURES = 4
     LISTENING = 5
     GAZE_BLINK = 6
+    MOUTH_ASYMMETRY = 7
 
 
 @dataclass

@@ -14,11 +14,15 @@ NEUTRAL_GUIDANCE: Final = 1.0
 LIVELINESS_RANGE: Final = (0.0, 1.0)
 """How much head and brows beat time with the voice."""
 NEUTRAL_LIVELINESS: Final = 0.0
+ASYMMETRY_RANGE: Final = (0.0, 1.0)
+"""Fraction of the asymmetry of people's mouths."""
+DEFAULT_ASYMMETRY: Final = 1.0
 SEED_RANGE: Final = (0, 2**31 - 1)
 NUMBER_CONTROLS: Final = {
     "mouth_expressiveness": (GAIN_RANGE, NEUTRAL_GAIN),
     "face_expressiveness": (GAIN_RANGE, NEUTRAL_GAIN),
     "guidance": (GUIDANCE_RANGE, NEUTRAL_GUIDANCE),
     "liveliness": (LIVELINESS_RANGE, NEUTRAL_LIVELINESS),
+    "asymmetry": (ASYMMETRY_RANGE, DEFAULT_ASYMMETRY),
 }
-"""Controls with a floating-point value: name, (range, neutral value)."""
+"""Controls with a floating-point value: name, (range, default)."""

@@ -24,6 +24,8 @@ from streamingtalker_ros.face.expression import parse_expression
 from streamingtalker_ros.messaging.ros_names import NAME_RULE, is_full_name, is_section_of
 from streamingtalker_ros.model.blendshape.backend import BACKENDS, PRECISIONS
 from streamingtalker_ros.model.control_ranges import (
+    ASYMMETRY_RANGE,
+    DEFAULT_ASYMMETRY,
     GAIN_RANGE,
     GUIDANCE_RANGE,
     LIVELINESS_RANGE,
@@ -189,6 +191,13 @@ class TalkerParameters:
         "How much head and brows beat time with the voice, beyond the learned motion: 0 not at all, 1 as in "
         "lively talk.",
         range=LIVELINESS_RANGE,
+        dynamic=True,
+    )
+    asymmetry: float = _parameter(
+        DEFAULT_ASYMMETRY,
+        "How much one corner of the mouth moves further than the other: 1 as people's, 0 as learned; the seed "
+        "chooses the side.",
+        range=ASYMMETRY_RANGE,
         dynamic=True,
     )
     emotion: str = _parameter(

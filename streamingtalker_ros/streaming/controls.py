@@ -22,6 +22,7 @@ from streamingtalker_ros.face.arkit import ARKIT_NAMES, MOUTH_MASK, UPPER_FACE_M
 from streamingtalker_ros.face.expression import check_float, parse_expression
 from streamingtalker_ros.face.lip_measure import CONTACT_GAP_M, lip_gap_measure
 from streamingtalker_ros.model.control_ranges import (
+    DEFAULT_ASYMMETRY,
     NEUTRAL_GAIN,
     NEUTRAL_GUIDANCE,
     NEUTRAL_LIVELINESS,
@@ -44,6 +45,8 @@ class Controls:
         face_expressiveness: Gain 0…2 on brows, squint, cheeks and nose, and on the head's rotation; 1 as
             learned.
         liveliness: 0…1: how much head and brows beat time with the voice; 0 as learned.
+        asymmetry: 0…1: how much one corner of the mouth moves further than the other; 1 as people's, 0 as
+            learned (`streaming.mouth_asymmetry`).
         parted_rest: Whether lips rest slightly apart in the pauses of a turn, and part before an announced
             voice (`streaming.parted_rest`).
         emotion: Name, or name and strength such as "happy:0.8", of the emotion that the face shows where
@@ -62,6 +65,7 @@ class Controls:
     guidance: float = NEUTRAL_GUIDANCE
     liveliness: float = NEUTRAL_LIVELINESS
     emotion: str | None = ""
+    asymmetry: float = DEFAULT_ASYMMETRY
     parted_rest: bool = True
 
     def __post_init__(self) -> None:

@@ -32,6 +32,7 @@ from streamingtalker_ros.model.stream_checks import NotCopyable, check_seed
 from streamingtalker_ros.streaming.controls import CONTROL_NAMES, Controls, ControlSmoother
 from streamingtalker_ros.streaming.eye_motion import EyeMotionState
 from streamingtalker_ros.streaming.lip_constraints import LipTargets
+from streamingtalker_ros.streaming.mouth_asymmetry import draw_asymmetry
 from streamingtalker_ros.streaming.noise_floor import NoiseFloorEstimator
 from streamingtalker_ros.streaming.parted_rest import VOICE_PROBABILITY, PartedRest
 from streamingtalker_ros.streaming.voice_gate import VadGateState
@@ -96,6 +97,7 @@ class Stream(NotCopyable):
     @seed.setter
     def seed(self, seed: int) -> None:
         self._seed = check_seed(seed)
+        self.mouth_asymmetry = draw_asymmetry(self._seed)
 
     @property
     def context_frames(self) -> int | None:

@@ -32,6 +32,7 @@ from streamingtalker_ros.model.stream_checks import NotCopyable, check_batch, ch
 from streamingtalker_ros.streaming.controls import CONTROL_NAMES, Controls
 from streamingtalker_ros.streaming.eye_motion import apply_eye_motion, request_blink
 from streamingtalker_ros.streaming.lip_constraints import apply_lip_constraints, read_articulation_heads
+from streamingtalker_ros.streaming.mouth_asymmetry import apply_asymmetry
 from streamingtalker_ros.streaming.speaking_style import SpeakingStyle, measure_amplitude, read_styles
 from streamingtalker_ros.streaming.stream import Stream
 from streamingtalker_ros.streaming.voice_gate import apply_gate, update_vad
@@ -414,6 +415,8 @@ class Talker(NotCopyable):
                 stream.noise_floor.snr_db,
                 stream.voice_preview.frames_to_voice(stream.hops - 1, index),
             )
+        if stream.controls.asymmetry:
+            apply_asymmetry(weights, stream.controls.asymmetry * stream.mouth_asymmetry)
         if stream.eye_motion:
             apply_eye_motion(stream.eye_motion_state, weights, speaking, stream.seed, index, self.frame_rate)
         rotation = motion[52:55]
