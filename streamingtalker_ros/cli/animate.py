@@ -215,9 +215,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--asymmetry",
         type=number(*ASYMMETRY_RANGE),
         default=DEFAULT_CONTROLS["asymmetry"],
-        help="how unequally the corners of the mouth move, {:g} to {:g}; 1 as people's".format(
-            *ASYMMETRY_RANGE
-        ),
+        help="how unequally the mouth's corners move, {:g} to {:g}; 1 as people's".format(*ASYMMETRY_RANGE),
     )
     add_backend_options(parser)
     parser.add_argument("--model", help="folder of a checkpoint; the one inside the package if left out")

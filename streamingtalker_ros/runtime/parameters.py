@@ -195,8 +195,8 @@ class TalkerParameters:
     )
     asymmetry: float = _parameter(
         DEFAULT_ASYMMETRY,
-        "How much one corner of the mouth moves further than the other: 1 as people's, 0 as learned; the seed "
-        "chooses the side.",
+        "How much one corner of the mouth moves further than the other: 1 as people's, 0 as learned; the "
+        "seed chooses the side.",
         range=ASYMMETRY_RANGE,
         dynamic=True,
     )

@@ -24,7 +24,7 @@ from streamingtalker_ros.model.blendshape.closure import closure_logit
 from streamingtalker_ros.model.blendshape.config import TalkerConfig
 
 MIN_OPEN_GAP_M = 0.0025  # metres of inner-lip gap, above rest, that an open vowel has at least
-MIN_PARTED_GAP_M = 0.0014  # the same of every other sound but p, b, m
+MIN_PARTED_GAP_M = 0.0018  # the same of every other sound but p, b, m
 RELEASE_LOGIT_DROP = 0.35  # fall of the closure logit within a frame at which the lips part
 PARTING_RATIO = 0.5  # of the lower closure threshold, from which on a closure is possible
 PARTING_VOICE = (0.5, 0.9)  # probabilities of a voice between which the lips are kept apart
