@@ -2,8 +2,8 @@
 """The shipped model gives the frames that were recorded of it; changes of the code must not change them.
 
 `test/data/reference_frames.npz` holds for each case of `CASES` the weights, head and voice activity (T, 57)
-of the first two seconds of the package's sample voice. Record them again only after the shipped weights have
-changed: `python test/streaming/test_reference_frames.py`.
+of the first two seconds of the package's sample voice. Record them again only after the shipped weights or
+the rules of `streaming/` have changed on purpose: `python test/streaming/test_reference_frames.py`.
 """
 
 from __future__ import annotations
