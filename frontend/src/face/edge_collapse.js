@@ -52,7 +52,8 @@ export function collapseEdges(triangles, poses, maxDistance) {
       for (const triangle of fan) for (let k = 0; k < 3; k++) isTouched[remaining[3 * triangle + k]] = 1;
       target[vertex] = end;
       for (const values of quadrics) {
-        for (let k = 0; k < QUADRIC_LENGTH; k++) values[QUADRIC_LENGTH * end + k] += values[QUADRIC_LENGTH * vertex + k];
+        const [from, to] = [QUADRIC_LENGTH * vertex, QUADRIC_LENGTH * end];
+        for (let k = 0; k < QUADRIC_LENGTH; k++) values[to + k] += values[from + k];
       }
       collapsed++;
     }
@@ -143,7 +144,7 @@ function findBorder(triangles, start, fans) {
 }
 
 /**
- * Whether a vertex can be moved to another one: no triangle turns over, none is doubled, and nothing around it has moved.
+ * Whether a vertex can be moved to another one: no triangle turns over, and nothing around it has moved.
  * @param {Uint32Array} triangles (3T,)
  * @param {Uint32Array} fan triangles around the vertex
  * @param {number} vertex

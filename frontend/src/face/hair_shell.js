@@ -32,14 +32,18 @@ const MIN_ALPHA = 0.35; // of hair; smaller images of the texture hold less alph
 
 /** @typedef {import('three').MeshStandardMaterial} MeshStandardMaterial */
 
-/** @param {Mesh} mesh */
-export function isHair({ geometry: { index, attributes }, material }) {
-  if (!index || Array.isArray(material) || !(material.alphaTest > 0)) return false;
+/**
+ * Whether a mesh consists of many cards with cut-out alpha, which no morph target moves.
+ * @param {Mesh} mesh
+ */
+export function isHair({ geometry: { index, attributes, morphAttributes }, material }) {
+  if (!index || morphAttributes.position || Array.isArray(material) || !(material.alphaTest > 0)) return false;
   return countParts(index.array, attributes.position.count) >= MIN_CARDS;
 }
 
 /**
- * @param {Mesh} hair
+ * The shell of the hair, and its materials: where hair covers it, and where in part.
+ * @param {Mesh} hair at rest
  * @param {import('./scene.js').FaceScene} scene
  */
 export function makeHairShell(hair, scene) {
@@ -133,7 +137,13 @@ function drawCards(hair, disc, scene) {
     maxRadius: { value: disc.maxRadius },
   });
   material.vertexShader = material.vertexShader
-    .replace('void main()', 'uniform vec3 center;\nuniform mat3 toDisc;\nuniform float maxAngle, maxRadius;\nvoid main()')
+    .replace(
+      'void main()',
+      `uniform vec3 center;
+uniform mat3 toDisc;
+uniform float maxAngle, maxRadius;
+void main()`,
+    )
     .replace(
       '#include <project_vertex>',
       `vec3 outward = transformed - center;

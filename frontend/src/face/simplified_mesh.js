@@ -122,7 +122,9 @@ function simplify(mesh, maxDistance, scene) {
     return { indices: moved.map((i) => numbers[indices[i]]), deltas: select(deltas, moved, 3) };
   });
   const [material] = [mesh.material].flat();
-  if (!(material instanceof MeshStandardMaterial) || material.emissiveMap) return { geometry: simplified, targets, material };
+  if (!(material instanceof MeshStandardMaterial) || material.emissiveMap) {
+    return { geometry: simplified, targets, material };
+  }
   simplified.setAttribute('paint', bakeLight(simplified, material, mesh, scene));
   return { geometry: simplified, targets, material: makeVertexLitMaterial(material, true) };
 }
