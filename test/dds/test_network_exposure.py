@@ -127,7 +127,7 @@ def test_nodes_of_one_machine_meet_unless_discovery_is_off() -> None:
     pairs = {("LOCALHOST", "LOCALHOST"): True, ("OFF", "OFF"): False, ("OFF", "LOCALHOST"): False}
     processes = {}
     for ranges, meet in pairs.items():
-        domain, seconds = str(own_domain()), 60 if meet else 3
+        domain, seconds = str(own_domain()), 60 if meet else 6
         processes[ranges] = [
             subprocess.Popen(
                 [sys.executable, "-c", PEER, name, domain, str(seconds)],
