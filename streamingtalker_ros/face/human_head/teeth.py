@@ -44,9 +44,10 @@ _GUM_PROFILE: Final = (  # mm outward, mm away from the necks; from the tongue o
     (1.0, 4.0),
     (-1.0, 8.0),
 )
-_BACK_SHADE: Final = 0.013  # by which a mm further back is darker
+_BACK_SHADE: Final = 0.008  # by which a mm further back is darker
 _BACK: Final = np.array([0.34, 0.17, 0.15])  # of the sides towards the tongue, in the light of the mouth
 _DEPTH_SHADE: Final = 0.9  # how far the back of a tooth has that colour
+_LIT_DEPTH: Final = 0.4  # of a tooth, whose colour is that of its front: neighbours look like one row
 
 
 def teeth(
@@ -158,7 +159,8 @@ def _tooth(
     blend = np.clip(level / 0.5, 0.0, 1.0)[:, None]
     colors = _NECK + (_IVORY - _NECK) * blend
     depth = _DEPTH_MM * np.repeat([depth for _, _, depth in (*_LEVELS, _LEVELS[-1])], _NUM_AROUND)
-    colors -= (_BACK - colors) * _DEPTH_SHADE * (points[:, 1] / depth)[:, None]
+    shade = np.clip((-points[:, 1] / depth - _LIT_DEPTH) / (1.0 - _LIT_DEPTH), 0.0, 1.0)
+    colors += (_BACK - colors) * _DEPTH_SHADE * shade[:, None]
     return points, grid_quads(len(_LEVELS) + 1, _NUM_AROUND, closed=True), colors
 
 
