@@ -66,7 +66,7 @@ _CREASE_STEPS: Final = 12
 _MIN_DELTA_M: Final = 2e-5
 _GROWN_UP_YEARS: Final = 13.0
 _CHILD_SETBACK_M: Final = 0.0015  # of the teeth, behind the thin lips of children
-_UPPER_EDGE_M: Final = 0.0026  # of the front teeth, below MakeHuman's upper row
+_UPPER_EDGE_M: Final = 0.0040  # of the front teeth, below MakeHuman's upper row
 _LOWER_EDGE_M: Final = 0.0048
 _TONGUE_FIT: Final = (0.70, 0.93, 1.0)
 """Of MakeHuman's length, width and height: between thicker teeth, and behind them also at a th."""
