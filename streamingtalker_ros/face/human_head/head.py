@@ -66,7 +66,8 @@ _CREASE_STEPS: Final = 12
 _MIN_DELTA_M: Final = 2e-5
 _GROWN_UP_YEARS: Final = 13.0
 _CHILD_SETBACK_M: Final = 0.0015  # of the teeth, behind the thin lips of children
-_UPPER_EDGE_M: Final = 0.0040  # of the front teeth, below MakeHuman's upper row
+_UPPER_EDGE_M: Final = 0.0026  # of the front teeth, below MakeHuman's upper row
+_GROWN_UP_EDGE_M: Final = 0.0014  # by which those of grown-ups lie lower
 _LOWER_EDGE_M: Final = 0.0048
 _TONGUE_FIT: Final = (0.70, 0.93, 1.0)
 """Of MakeHuman's length, width and height: between thicker teeth, and behind them also at a th."""
@@ -260,9 +261,10 @@ class _HeadBuilder:
         upper = upper - [_CHILD_SETBACK_M * childhood, 0.0, 0.0]
         front = upper[:, 0] > upper[:, 0].max() - 0.006
         edge = float(upper[front, 2].min())
+        upper_edge = _UPPER_EDGE_M + (1.0 - childhood) * _GROWN_UP_EDGE_M
         lower = lower + np.array([upper[:, 0].max() - lower[:, 0].max(), 0.0, 0.0])  # an even bite
         return [
-            teeth(upper, upper_deltas, True, edge - _UPPER_EDGE_M, shade),
+            teeth(upper, upper_deltas, True, edge - upper_edge, shade),
             teeth(lower, lower_deltas, False, edge - _LOWER_EDGE_M, shade),
         ]
 
