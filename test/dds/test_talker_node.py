@@ -81,7 +81,7 @@ def test_a_wav_becomes_face_motion_through_three_processes_with_the_times_of_its
 ) -> None:
     domain = own_domain()
     file, stats = write_wav(tmp_path / "voice.wav", 1.2, rate), tmp_path / "stats.json"
-    arguments = ["--domain", str(domain), "--param", "device=cpu"]
+    arguments = ["--domain", str(domain), "--param", "device=cpu", "--param", "idle_after=0.3"]
     node = subprocess.Popen(
         [*COMMAND, "talk", *arguments, "--until-idle", "0.5", "--stats", str(stats)],
         stdout=subprocess.PIPE,

@@ -33,7 +33,7 @@ CROSSFADE_AND_LAST_CHUNK = 12  # frames at the end that silence may complete
 @pytest.fixture(scope="module")
 def parameters(tmp_path_factory: pytest.TempPathFactory) -> TalkerParameters:
     folder = convert_miniature(tmp_path_factory.mktemp("converted"))
-    return TalkerParameters(model=str(folder), device="cpu", overload_after=10.0)
+    return TalkerParameters(model=str(folder), device="cpu", overload_after=10.0, idle_after=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from streamingtalker_ros.audio.constants import SAMPLE_RATE
@@ -121,7 +122,10 @@ class WebClient:
                 if not is_text:
                     count += 1
                     if self._acknowledges and count % ACKNOWLEDGE_EVERY == 0:
-                        self.send(type="seen", count=count)
+                        with contextlib.suppress(
+                            ConnectionClosed
+                        ):  # messages before the close wait to be read
+                            self.send(type="seen", count=count)
         except Exception:  # the connection is closed
             pass
         finally:
