@@ -122,9 +122,8 @@ class WebClient:
                 if not is_text:
                     count += 1
                     if self._acknowledges and count % ACKNOWLEDGE_EVERY == 0:
-                        with contextlib.suppress(
-                            ConnectionClosed
-                        ):  # messages before the close wait to be read
+                        # messages that came before a close wait to be read
+                        with contextlib.suppress(ConnectionClosed):
                             self.send(type="seen", count=count)
         except Exception:  # the connection is closed
             pass
