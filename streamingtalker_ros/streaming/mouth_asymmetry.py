@@ -24,6 +24,9 @@ ASYMMETRY_STD: Final = 0.15
 MAX_ASYMMETRY: Final = 0.25
 """Largest magnitude of it."""
 
+MAX_STEP: Final = 0.03
+"""Largest change of the asymmetry from frame to frame, where seed or control change."""
+
 _SHAPES: Final = ("mouthSmile", "mouthDimple", "mouthStretch", "mouthFrown")
 _LEFT, _RIGHT = ([INDEX[name + side] for name in _SHAPES] for side in ("Left", "Right"))
 

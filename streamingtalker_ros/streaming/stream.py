@@ -32,7 +32,7 @@ from streamingtalker_ros.model.stream_checks import NotCopyable, check_seed
 from streamingtalker_ros.streaming.controls import CONTROL_NAMES, Controls, ControlSmoother
 from streamingtalker_ros.streaming.eye_motion import EyeMotionState
 from streamingtalker_ros.streaming.lip_constraints import LipTargets
-from streamingtalker_ros.streaming.mouth_asymmetry import draw_asymmetry
+from streamingtalker_ros.streaming.mouth_asymmetry import MAX_STEP, draw_asymmetry
 from streamingtalker_ros.streaming.noise_floor import NoiseFloorEstimator
 from streamingtalker_ros.streaming.parted_rest import VOICE_PROBABILITY, PartedRest
 from streamingtalker_ros.streaming.voice_gate import VadGateState
@@ -155,6 +155,12 @@ class Stream(NotCopyable):
             self.smoother.set_target(changed)
             self._set_conversation(changed)
             self._update_guidance()
+
+    def next_asymmetry(self) -> float:
+        """Advance by one frame to the asymmetry of seed and control, in small steps; return the new value."""
+        change = self.controls.asymmetry * self.mouth_asymmetry - self._asymmetry
+        self._asymmetry += min(max(change, -MAX_STEP), MAX_STEP)
+        return self._asymmetry
 
     def _set_conversation(self, controls: Controls) -> None:
         self.conversation.gestures.liveliness = controls.liveliness
@@ -338,6 +344,7 @@ class Stream(NotCopyable):
     def _clear(self, seed: int) -> None:
         self.lip_targets = LipTargets()  # of the newest hop
         self.seed = seed
+        self._asymmetry = self.controls.asymmetry * self.mouth_asymmetry  # of the newest frame
         self.hops = 0  # encoded so far
         self._filled = 0  # samples in the buffer
         self._accepted = 0  # samples

@@ -415,8 +415,7 @@ class Talker(NotCopyable):
                 stream.noise_floor.snr_db,
                 stream.voice_preview.frames_to_voice(stream.hops - 1, index),
             )
-        if stream.controls.asymmetry:
-            apply_asymmetry(weights, stream.controls.asymmetry * stream.mouth_asymmetry)
+        apply_asymmetry(weights, stream.next_asymmetry())
         if stream.eye_motion:
             apply_eye_motion(stream.eye_motion_state, weights, speaking, stream.seed, index, self.frame_rate)
         rotation = motion[52:55]

@@ -94,6 +94,7 @@ def test_a_bad_value_is_named_with_file_and_field(folder: Path, field: str, valu
         ("open_vowel_thresholds", [0.5]),
         ("temperature", float("nan")),
         ("lip_measure_weight", 2),
+        ("articulation_context_frames", 26),
         ("family", ["blendshape"]),
         ("family", "other"),
         ("name", {}),

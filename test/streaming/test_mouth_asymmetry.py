@@ -13,6 +13,7 @@ from streamingtalker_ros.streaming import Talker
 from streamingtalker_ros.streaming.mouth_asymmetry import (
     ASYMMETRY_STD,
     MAX_ASYMMETRY,
+    MAX_STEP,
     apply_asymmetry,
     draw_asymmetry,
 )
@@ -69,3 +70,16 @@ def test_speech_leans_to_the_side_of_its_seed_and_off_is_as_learned(
     assert np.sign(change[:, 0].sum()) == np.sign(draw_asymmetry(seed)) == -np.sign(change[:, 1].sum())
     measures = default_mouth_measures()
     np.testing.assert_allclose(measures(as_people), measures(learned), atol=1e-5)
+
+
+def test_a_change_of_control_or_seed_leans_the_mouth_in_small_steps(talker: Talker) -> None:
+    seed = max(range(20), key=lambda seed: abs(draw_asymmetry(seed)))
+    stream = talker.open_stream(seed=seed)
+    assert stream.next_asymmetry() == draw_asymmetry(seed)
+    for change in ({"asymmetry": 0.0}, {"asymmetry": 1.0}):
+        stream.set(**change)
+        values = [stream.next_asymmetry() for _ in range(20)]
+        assert np.abs(np.diff(values)).max() <= MAX_STEP + 1e-9
+        assert abs(values[-1] - change["asymmetry"] * draw_asymmetry(seed)) < 1e-9
+    stream.seed = next(other for other in range(20) if draw_asymmetry(other) * draw_asymmetry(seed) < 0.0)
+    assert abs(stream.next_asymmetry() - draw_asymmetry(seed)) <= MAX_STEP + 1e-9
