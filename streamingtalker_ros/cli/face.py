@@ -78,7 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARES",
         help=f"such as asian or asian=2,african=1, of {', '.join(ANCESTRIES)} (default: equal shares)",
     )
-    build.add_argument("--hair", metavar="STYLE", help="short, bob, long or curly (default: by the seed)")
+    build.add_argument(
+        "--hair",
+        metavar="STYLE",
+        help="short, cropped, slicked, curly, long, bob or ponytail (default: by the seed)",
+    )
     build.add_argument(
         "--seed", type=integer(0, MAX_SEED), help="seed of what the options leave open (default: 0)"
     )

@@ -39,8 +39,8 @@ EXPRESSIONS: dict[str, Case] = {
     "tongue": {"tongueOut": 1.0, "jawOpen": 0.45, "mouthSmile": 0.3},
 }
 VISEMES: dict[str, Case] = {
-    "p b m": {"jawOpen": 0.2, "mouthClose": 0.2, "mouthPress": 0.4},
-    "f v": {"jawOpen": 0.05, "mouthRollLower": 0.8, "mouthUpperUp": 0.3},
+    "p b m": {"jawOpen": 0.2, "mouthClose": 0.2, "mouthPress": 0.5, "mouthRollLower": 0.15},
+    "f v": {"jawOpen": 0.12, "mouthRollLower": 0.65, "mouthUpperUp": 0.45},
     "t d n s": {"jawOpen": 0.1, "mouthLowerDown": 0.2, "mouthStretch": 0.2},
     "sh ch": {"jawOpen": 0.12, "mouthFunnel": 0.7},
     "ah": {"jawOpen": 0.7, "mouthLowerDown": 0.1},

@@ -13,7 +13,8 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.formats.gltf_writer import write_glb
 from streamingtalker_ros.face.formats.importers import load_face
-from streamingtalker_ros.face.human_head.makehuman import VERSION, MakeHumanData, find_data
+from streamingtalker_ros.face.human_head import makehuman, makehuman_hair
+from streamingtalker_ros.face.human_head.makehuman import MakeHumanData, find_data
 from streamingtalker_ros.face.human_head.person import PRESETS
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.output_files import write_bytes
@@ -108,8 +109,9 @@ def _cache_folder() -> Path:
 
 
 def _digest() -> str:
-    """Digest of the code that builds and writes heads and of the version of its data."""
-    content, folder = hashlib.sha256(VERSION.encode()), Path(__file__).parent
+    """Digest of the code that builds and writes heads and of the versions of its data."""
+    hair = makehuman_hair.VERSION if makehuman_hair.find_hair() is not None else "cards"
+    content, folder = hashlib.sha256(f"{makehuman.VERSION} {hair}".encode()), Path(__file__).parent
     for module in [*sorted((folder / "human_head").glob("*.py")), folder / "formats" / "gltf_writer.py"]:
         content.update(module.read_bytes())
     return content.hexdigest()[:12]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hair, brows and lashes, grown from the skin as cards with a texture of strands. Metres; axes of `Rig`."""
+"""Hair, brows and lashes, grown from the skin as cards with a texture of strands. Metres; axes of `Rig`.
+
+Hair is grown where MakeHuman's is not installed, see `hair_mesh`.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ _BROW_CARDS: Final = 320  # of both brows
 _BROW_LENGTH_M: Final = 0.0078
 _BROW_WIDTH_M: Final = 0.0034
 _BROW_STRIP: Final = Strip(4, 0.019, 0.0, 0.02, 0.4, 0.5, 0.1)
-_LASH_STRIP: Final = Strip(10, 0.012, 0.0, 0.05, 0.3, 0.25, 0.02)
+_LASH_STRIP: Final = Strip(14, 0.015, 0.0, 0.05, 0.3, 0.25, 0.02)
 _FACE_EDGE: Final = (
     (-116.0, -60.0, -40.0, 2.0, 26.0, 36.0, 52.0, 66.0, 71.0),
     (70.0, 72.0, 73.0, 70.0, 67.0, 60.0, 46.0, 28.0, 0.0),
@@ -98,16 +101,27 @@ class HairStyle(NamedTuple):
 _SHORT_STRIP: Final = Strip(46, 0.020, 0.80, 0.02, 0.5, 0.5, 0.20)
 _LONG_STRIP: Final = Strip(46, 0.020, 0.85, 0.02, 0.5, 0.45, 0.01)
 _CURLY_STRIP: Final = Strip(17, 0.032, 0.0, 0.10, 6.0, 0.0, 0.30)
+_SHORT: Final = HairStyle(2800, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, None, _SHORT_STRIP, 0.06, 22.0)
+_BOB: Final = HairStyle(1450, 10, 0.240, 0.110, 0.015, 0.0030, 1.0, -15.0, -84.0, _LONG_STRIP, 0.03, 0.0)
+_CURLY: Final = HairStyle(2800, 5, 0.036, 0.020, 0.011, 0.006, 0.0, None, None, _CURLY_STRIP, 0.75, 16.0)
 HAIR_STYLES: Final[dict[str, HairStyle]] = {
-    "short": HairStyle(2800, 6, 0.050, 0.022, 0.009, 0.0030, 0.35, None, None, _SHORT_STRIP, 0.06, 22.0),
+    "short": _SHORT,
+    "cropped": _SHORT,
+    "slicked": _SHORT,
+    "curly": _CURLY,
     "long": HairStyle(1300, 12, 0.310, 0.165, 0.016, 0.0045, 1.0, 12.0, -108.0, _LONG_STRIP, 0.03, 0.0),
-    "bob": HairStyle(1450, 10, 0.240, 0.110, 0.015, 0.0030, 1.0, -15.0, -84.0, _LONG_STRIP, 0.03, 0.0),
-    "curly": HairStyle(2800, 5, 0.036, 0.020, 0.011, 0.006, 0.0, None, None, _CURLY_STRIP, 0.75, 16.0),
+    "bob": _BOB,
+    "ponytail": _BOB,
+}
+_WORN: Final = {  # by whom a seed gives which
+    "african": ("curly",),
+    "male": ("short", "cropped", "slicked"),
+    "female": ("long", "bob", "ponytail"),
 }
 
 
-def choose_style(person: Person) -> HairStyle:
-    """The hair style of a person: the one named, or else by ancestry, gender and seed.
+def choose_style(person: Person) -> str:
+    """Name of the hair style of a person: the one named, or else by ancestry, gender and seed.
 
     Raises:
         TalkerError: If the named style is unknown.
@@ -115,11 +129,13 @@ def choose_style(person: Person) -> HairStyle:
     if person.hair is not None:
         if person.hair not in HAIR_STYLES:
             raise TalkerError(f"hair style {person.hair} is unknown: choose of {', '.join(HAIR_STYLES)}")
-        return HAIR_STYLES[person.hair]
+        return person.hair
     random = np.random.default_rng([person.seed, 5])
     if random.random() < person.ancestry_shares()["african"]:
-        return HAIR_STYLES["curly"]
-    return HAIR_STYLES["short" if random.random() < 0.1 + 0.9 * person.gender else "long"]
+        choice = _WORN["african"]
+    else:
+        choice = _WORN["male" if random.random() < 0.1 + 0.9 * person.gender else "female"]
+    return choice[random.integers(len(choice))]
 
 
 def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part:
@@ -341,7 +357,7 @@ def _fine_material(
     name: str, strip: Strip, color: npt.NDArray[np.float64], random: np.random.Generator
 ) -> SurfaceMaterial:
     image = encode_png(paint_strips(strip, color, _FINE_TEXTURE, random))
-    return SurfaceMaterial(name, image, roughness=0.7, alpha="BLEND", double_sided=True)
+    return SurfaceMaterial(name, image, roughness=1.0, alpha="BLEND", double_sided=True)
 
 
 def lash_material(colors: Palette, seed: int) -> SurfaceMaterial:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 import numpy as np
@@ -21,13 +22,16 @@ from streamingtalker_ros.face.human_head.eyes import (
 )
 from streamingtalker_ros.face.human_head.garment import collar, dress, plinth
 from streamingtalker_ros.face.human_head.hair import (
+    HAIR_STYLES,
     brows,
     choose_style,
     hair,
     lash_material,
     lashes,
 )
+from streamingtalker_ros.face.human_head.hair_mesh import MESH_STYLES, FittedHair
 from streamingtalker_ros.face.human_head.makehuman import UNIT_M, MakeHumanData
+from streamingtalker_ros.face.human_head.makehuman_hair import install_hint
 from streamingtalker_ros.face.human_head.mouth import VERMILION_LOOP, Mouth
 from streamingtalker_ros.face.human_head.part import Part, order_grid, smooth, triangulate
 from streamingtalker_ros.face.human_head.person import Person
@@ -47,6 +51,7 @@ from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.face.surface_material import MaterialRange
 
+_LOGGER = logging.getLogger(__name__)
 _LIP_MIDDLE: Final = (5342, 520, 622)  # vertices of the base mesh, see `Mouth`
 _CREASE_LOOPS: Final = 3.0  # from the line of contact, within which the lips lie in the shade of each other
 _CREASE_SHADE: Final = 0.35
@@ -64,6 +69,7 @@ _UNIT_GAINS: Final = {"browInnerUp": 1.6, "tongueOut": 1.25}
 """Of MakeHuman's face units: worried brows, which hardly show, and the tongue, which is shorter here."""
 _CREASE_STEPS: Final = 12
 _MIN_DELTA_M: Final = 2e-5
+_MESH_HAIRLINE_MM: Final = 8.0  # from the hairline, up to which the scalp under MakeHuman's hair is coloured
 _GROWN_UP_YEARS: Final = 13.0
 _CHILD_SETBACK_M: Final = 0.0015  # of the teeth, behind the thin lips of children
 _UPPER_EDGE_M: Final = 0.0026  # of the front teeth, below MakeHuman's upper row
@@ -105,9 +111,15 @@ class _HeadBuilder:
     def __init__(self, person: Person, data: MakeHumanData, textures: bool) -> None:
         self._person, self._data, self._textures = person, data, textures
         self._palette = palette(person)
-        self._hair = choose_style(person)
+        style = choose_style(person)
+        self._strands = HAIR_STYLES[style]
         body = person.shape(data)
         self._body = self._place(body, body) + EYE_CENTER * (1e-3, 0.0, 1e-3)
+        self._hair = None
+        if style in MESH_STYLES and data.hair is None:
+            _LOGGER.info("hair is made of cards; for MakeHuman's: %s", install_hint())
+        elif style in MESH_STYLES and data.hair is not None:
+            self._hair = FittedHair(data.hair, MESH_STYLES[style], self._body)
         self._base = 1e3 * self._place(data.mesh.vertices, data.mesh.vertices)
         self._units = {
             name: y_up_to_ros(data.face_unit(name)).astype(np.float64) * UNIT_M for name in ARKIT_NAMES
@@ -136,7 +148,9 @@ class _HeadBuilder:
             *self._teeth(),
             *self._lashes(),
             brows(surface, self._palette, seed),
-            hair(surface, self._hair, self._palette, seed),
+            self._hair.part(self._palette, self._textures)
+            if self._hair is not None
+            else hair(surface, self._strands, self._palette, seed),
             collar(surface, self._palette.garment),
             plinth(surface, quads, self._palette.garment),
         ]
@@ -208,7 +222,9 @@ class _HeadBuilder:
         ]
         lip = np.zeros(len(vertices))
         lip[flat] = np.clip(position + 1.0, 0.0, 1.0) * np.clip(1.0 - position, 0.0, 1.0)
-        grown = above_hairline(base, self._hair.sideburn)
+        grown = above_hairline(base, self._strands.sideburn)
+        if self._hair is not None:
+            grown = np.minimum(grown + _MESH_HAIRLINE_MM, self._hair.cover(vertices))
         unwrapped = unwrap(faces, self._data.mesh.texture_coordinates, subdivision)
         material = None
         if self._textures:

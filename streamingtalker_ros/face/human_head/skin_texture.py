@@ -217,7 +217,8 @@ class _Painter:
         color = _mix(color, 0.8 * self._palette.brow, 0.42 * brow_density(base) * roots * bare)
         ragged = _STRAND_NOISE_MM * self._noise(30.0, 5.0) + _EDGE_NOISE_MM * self._noise(90.0)
         grown = hair_density(self._hairline + ragged)
-        color = _mix(color, 0.7 * self._palette.hair, np.clip(grown * (0.92 + 0.08 * stubble), 0.0, 0.98))
+        shade = np.outer(0.45 * (1.0 + 0.5 * np.clip(stubble, -1.5, 1.5)), self._palette.hair)
+        color = _mix(color, shade, np.clip(grown * (0.92 + 0.08 * stubble), 0.0, 0.98))
         knit = 0.5 + 0.5 * self._knit()
         return (color * (1.0 - 0.16 * self._garment * (1.0 - knit))[:, None]).astype(np.float32)
 
@@ -290,7 +291,7 @@ class _Painter:
         result = 0.56 - 0.09 * oily + 0.02 * self._noise(30.0)
         result = result + (0.47 - result) * self._lip
         result = result + (0.90 - result) * self._crease
-        result = result + (0.80 - result) * hair_density(self._hairline)
+        result = result + (1.0 - result) * hair_density(self._hairline)
         result = result + (0.75 - result) * self._inside
         return result + (0.95 - result) * self._garment
 

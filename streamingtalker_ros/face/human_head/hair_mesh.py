@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hair of MakeHuman on a head: its mesh fitted, cut and coloured. Metres; axes of `Rig`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from streamingtalker_ros.errors import TalkerError, require
+from streamingtalker_ros.face.default_head.head import EYE_CENTER
+from streamingtalker_ros.face.default_head.mesh import smoothstep
+from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
+from streamingtalker_ros.face.human_head.canvas import encode_png
+from streamingtalker_ros.face.human_head.makehuman_hair import HairMesh, read_hair
+from streamingtalker_ros.face.human_head.part import Part, triangulate
+from streamingtalker_ros.face.human_head.skin_colors import Palette
+from streamingtalker_ros.face.rotation import y_up_to_ros
+from streamingtalker_ros.face.surface_material import SurfaceMaterial
+
+_SCALE_PAIRS: Final = ((962, 5320), (5399, 11998), (791, 881))
+"""Vertices of the base mesh whose distances along x, y and z scale the offsets."""
+_TEXTURE_SIZE: Final = (1024, 1024)
+_ALPHA_CUTOFF: Final = 0.3
+_ROUGHNESS: Final = 0.55
+_SHADES: Final = (0.25, 2.0)  # of the texture, of the hair's colour
+_CLEAR: Final = 0.02  # alpha below which a texel has the hair's own colour
+_COVER_MM: Final = 2.0  # from the hair, up to which the scalp is coloured as its roots
+_GATHERED_MM: Final = (-30.0, -100.0)  # heights from the eyes between which long hair is drawn in to the neck
+_BLOCK: Final = 2000
+
+
+class MeshStyle(NamedTuple):
+    """A style of MakeHuman, and how it is worn.
+
+    Attributes:
+        name: Of the style.
+        sizes: Distances of `_SCALE_PAIRS` in decimetres on the body that the style was made on.
+        contrast: Of the texture's light and dark, as a fraction.
+        cut: Height at which it is cut, mm from the eyes; None where it ends by itself.
+        gather: By which fraction of its width it is drawn in towards the neck.
+    """
+
+    name: str
+    sizes: tuple[float, float, float]
+    contrast: float = 0.6
+    cut: float | None = None
+    gather: float = 0.0
+
+
+_LONG: Final = MeshStyle("long01", (1.8461, 1.3980, 2.2048), 0.85, cut=-135.0, gather=0.12)
+MESH_STYLES: Final = MappingProxyType(
+    {
+        "short": MeshStyle("short02", (2.0001, 1.4340, 2.4098)),
+        "cropped": MeshStyle("short01", (2.3542, 1.6682, 2.8351), 0.45),
+        "slicked": MeshStyle("short04", (1.9221, 1.4800, 2.3298)),
+        "long": _LONG,
+        "bob": _LONG._replace(cut=-82.0, gather=0.25),
+        "ponytail": MeshStyle("ponytail01", (1.8461, 1.3980, 2.2048)),
+    }
+)
+"""What a hair style wears; styles that are left out are of cards, see `hair`."""
+
+
+class FittedHair:
+    """The hair of a style on a body.
+
+    Args:
+        folder: Folder of MakeHuman's styles.
+        style: The style.
+        body: (V, 3) vertices of the base mesh as they are on the person.
+
+    Raises:
+        TalkerError: If the style is missing or damaged.
+    """
+
+    def __init__(self, folder: Path, style: MeshStyle, body: npt.NDArray[np.float64]) -> None:
+        self._style = style
+        self._mesh = read_hair(folder, style.name, len(body))
+        self._vertices = _fit(self._mesh, style, body)
+
+    def cover(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """How far (N,) points (N, 3) lie within the hair's reach, mm; negative beyond it."""
+        hair = self._vertices[self._mesh.quads].mean(axis=1).astype(np.float32)
+        squares = np.square(hair).sum(axis=1)
+        nearest = [
+            (squares - 2.0 * block @ hair.T).min(axis=1) + np.square(block).sum(axis=1)
+            for block in np.array_split(points.astype(np.float32), len(points) // _BLOCK + 1)
+        ]
+        return _COVER_MM - 1e3 * np.sqrt(np.concatenate(nearest).clip(0.0)).astype(np.float64)
+
+    def part(self, colors: Palette, textures: bool) -> Part:
+        """The hair in the colour of a person.
+
+        Args:
+            colors: Of the person.
+            textures: False leaves out the texture.
+
+        Raises:
+            TalkerError: If the texture cannot be read.
+        """
+        pairs, corners = np.unique(
+            np.stack([self._mesh.quads, self._mesh.corners], axis=-1).reshape(-1, 2),
+            axis=0,
+            return_inverse=True,
+        )
+        triangles = triangulate(self._mesh.quads)
+        normals = vertex_normals(self._vertices.astype(np.float32), triangles, index_corners(triangles))
+        normals = normals.astype(np.float64)
+        values = np.column_stack(
+            [self._vertices[pairs[:, 0]], normals[pairs[:, 0]], self._mesh.uv[pairs[:, 1]]]
+        )
+        triangles = triangulate(corners.reshape(-1, 4))
+        if self._style.cut is not None:
+            values, triangles = _cut_below(values, triangles, (EYE_CENTER[2] + self._style.cut) / 1e3)
+        vertices, normals, uv = values[:, :3], values[:, 3:6], values[:, 6:]
+        return Part(
+            "hair",
+            vertices,
+            triangles,
+            np.tile(colors.hair, (len(vertices), 1)),
+            uv=uv,
+            material=self._material(colors.hair) if textures else None,
+            normals=normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12),
+        )
+
+    def _material(self, color: npt.NDArray[np.float64]) -> SurfaceMaterial:
+        """The texture of MakeHuman in another colour: its light and dark around its mean."""
+        pillow = require("PIL.Image", "reading the texture of hair")
+        try:
+            with pillow.open(self._mesh.texture) as file:
+                image = file.convert("RGBA").resize(_TEXTURE_SIZE, pillow.Resampling.LANCZOS)
+        except Exception as error:  # whatever a damaged file raises in Pillow
+            raise TalkerError(f"{self._mesh.texture} is no readable picture ({error})") from None
+        pixels = np.asarray(image, np.float32) / 255.0
+        alpha = pixels[..., 3:]
+        light = pixels[..., :3].mean(axis=-1, keepdims=True)
+        shade = 1.0 + self._style.contrast * (light * alpha.sum() / (light * alpha).sum() - 1.0)
+        tint = np.where(alpha < _CLEAR, color, np.clip(color * shade.clip(*_SHADES), 0.0, 1.0))
+        image = encode_png(np.concatenate([tint, alpha], axis=-1).astype(np.float32))
+        return SurfaceMaterial(
+            "hair", image, roughness=_ROUGHNESS, alpha="MASK", alpha_cutoff=_ALPHA_CUTOFF, double_sided=True
+        )
+
+
+def _fit(mesh: HairMesh, style: MeshStyle, body: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Vertices (V, 3) on a body."""
+    first, second = np.array(_SCALE_PAIRS).T
+    axis = np.arange(3)
+    scale = np.abs(body[first, axis] - body[second, axis]) / style.sizes
+    base = np.einsum("nk,nkc->nc", mesh.weights, body[mesh.references])
+    vertices = base + scale * y_up_to_ros(mesh.offsets)
+    fall = smoothstep((_GATHERED_MM[0] - 1e3 * vertices[:, 2] + EYE_CENTER[2]) / np.ptp(_GATHERED_MM))
+    vertices[:, 1] *= 1.0 - style.gather * fall
+    return vertices
+
+
+def _cut_below(
+    values: npt.NDArray[np.float64], triangles: npt.NDArray[np.int64], height: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Vertices (W, K), which begin with their places, and triangles of what lies above a height."""
+    is_above = values[:, 2] > height
+    count = is_above[triangles].sum(axis=1)
+    whole = triangles[count == 3]
+    crossing = triangles[(count == 1) | (count == 2)]
+    # turned so that the corner that is alone on its side comes first
+    alone = np.where(is_above[crossing].sum(axis=1) == 1, 1, 0)
+    first = (is_above[crossing] == alone[:, None].astype(bool)).argmax(axis=1)
+    a, b, c = (np.take_along_axis(crossing, (first[:, None] + k) % 3, axis=1)[:, 0] for k in range(3))
+    added, ends = [], []
+    for other in (b, c):
+        share = (values[a, 2] - height) / (values[a, 2] - values[other, 2])
+        ends.append(len(values) + sum(map(len, added)) + np.arange(len(a)))
+        added.append(values[a] + share[:, None] * (values[other] - values[a]))
+    ab, ac = ends
+    tips, rest = alone == 1, alone == 0
+    pieces = [
+        whole,
+        np.column_stack([a, ab, ac])[tips],
+        np.column_stack([ab, b, c])[rest],
+        np.column_stack([ab, c, ac])[rest],
+    ]
+    result = np.concatenate(pieces)
+    used, renumbered = np.unique(result, return_inverse=True)
+    return np.concatenate([values, *added])[used], renumbered.reshape(-1, 3)
