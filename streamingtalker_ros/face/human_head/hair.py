@@ -59,11 +59,12 @@ _FACE_EDGE: Final = (
 _FALL: Final = ((-116.0, -60.0, -10.0, 40.0), (0.95, 1.12, 1.24, 1.20))
 """Height in mm, and distance to the side within which long hair falls, of the half width of the scalp."""
 _EDGE_DEPTH_DEG: Final = 9.0  # over which the edges of locks around the face are spread
-_LASH_REACH: Final = {"upper": 1.0, "lower": 0.5}  # length as a fraction of MakeHuman's card
+_LASH_REACH: Final = {"upper": 1.0, "lower": 0.4}  # length as a fraction of MakeHuman's card
 _HAIR_CUTOFF: Final = 0.35  # below 0.5, since smaller images of the texture hold less alpha
 _HAIR_TEXTURE: Final = (512, 1024)
 _FINE_TEXTURE: Final = (128, 1024)  # of brows and lashes
-_LASH_STRIPS: Final = {"upper": 8, "lower": 4}  # strips of the texture along a lid
+_MALE_LASHES: Final = 0.75  # of the length of women's
+_LASH_STRIPS: Final = {"upper": 8, "lower": 3}  # strips of the texture along a lid
 
 
 class HairStyle(NamedTuple):
@@ -375,6 +376,7 @@ def lashes(
     lid: str,
     card: npt.NDArray[np.float64],
     deltas: npt.NDArray[np.float64],
+    gender: float,
     material: SurfaceMaterial,
 ) -> Part:
     """The lashes of a lid on a card of MakeHuman.
@@ -384,10 +386,11 @@ def lashes(
         lid: upper or lower.
         card: (R, C, 3) vertices of the card; its first row lies on the lid.
         deltas: (52, R, C, 3) their displacements.
+        gender: 0 (female) to 1 (male).
         material: Of the lashes.
     """
     rows, columns = card.shape[:2]
-    reach = _LASH_REACH[lid]
+    reach = _LASH_REACH[lid] * (1.0 - gender + gender * _MALE_LASHES)
     vertices, moved = (
         values[..., :1, :, :] + reach * (values - values[..., :1, :, :]) for values in (card, deltas)
     )

@@ -296,7 +296,8 @@ class _HeadBuilder:
                 distance = np.linalg.norm(self._body[grid] - center, axis=-1).mean(axis=1)
                 grid = grid if distance[0] < distance[-1] else grid[::-1]
                 deltas = np.stack([self._units[shape][grid] for shape in ARKIT_NAMES])
-                parts.append(lashes(f"lash_{lid}_{side}", lid, self._body[grid], deltas, material))
+                gender = self._person.gender
+                parts.append(lashes(f"lash_{lid}_{side}", lid, self._body[grid], deltas, gender, material))
                 parts.append(
                     lid_shadow(f"shadow_{lid}_{side}", lid, self._body[grid[0]], deltas[:, 0], center, radius)
                 )
