@@ -40,7 +40,7 @@ EXPRESSIONS: dict[str, Case] = {
 }
 VISEMES: dict[str, Case] = {
     "p b m": {"jawOpen": 0.2, "mouthClose": 0.2, "mouthPress": 0.5, "mouthRollLower": 0.15},
-    "f v": {"jawOpen": 0.12, "mouthRollLower": 0.65, "mouthUpperUp": 0.45},
+    "f v": {"jawOpen": 0.1, "mouthRollLower": 0.7, "mouthShrugLower": 0.25, "mouthUpperUp": 0.42},
     "t d n s": {"jawOpen": 0.1, "mouthLowerDown": 0.2, "mouthStretch": 0.2},
     "sh ch": {"jawOpen": 0.12, "mouthFunnel": 0.7},
     "ah": {"jawOpen": 0.7, "mouthLowerDown": 0.1},

@@ -70,7 +70,7 @@ EMOTIONS: Final[Mapping[str, Emotion]] = MappingProxyType(
         NEUTRAL: Emotion(),
         "happy": Emotion(  # AU 6 + 12
             {
-                "mouthSmile": 0.85,
+                "mouthSmile": 0.65,
                 "cheekSquint": 0.7,
                 "eyeSquint": 0.3,
                 "mouthDimple": 0.15,
@@ -90,10 +90,10 @@ EMOTIONS: Final[Mapping[str, Emotion]] = MappingProxyType(
             {
                 "browInnerUp": 0.95,
                 "browDown": 0.25,
-                "mouthFrown": 0.85,
-                "mouthShrugLower": 0.45,
+                "mouthFrown": 0.8,
+                "mouthShrugLower": 0.3,
                 "mouthPress": 0.1,
-                "eyeBlink": 0.28,
+                "eyeBlink": 0.12,
                 "eyeSquint": 0.1,
             },
             valence=-0.63,

@@ -121,8 +121,8 @@ def _symmetric_shapes(builder: ShapeBuilder) -> dict[str, npt.NDArray[np.float64
         border[builder.loops.mouth[name]] = weight
     pucker[:, 2] += up * border * (1.3 * mid + 0.3)
     pucker[:, 2] -= 0.85 * bow
-    pucker -= builder.displace(builder.region(42, -58, 10, 14), dx=2.5) + builder.displace(
-        builder.region(-42, -58, 10, 14), dx=2.5
+    pucker -= builder.displace(builder.region(46, -58, 20, 22), dx=1.2) + builder.displace(
+        builder.region(-46, -58, 20, 22), dx=1.2
     )
     # rounded lips slide around the dental arch; its hidden sides move inwards
     for part in ("teeth_upper", "teeth_lower"):

@@ -19,18 +19,18 @@ _NAMED_COLORS = {
     "iris_light": (0.16, 0.56, 0.62),
     "rim": (0.04, 0.17, 0.21),
     "white": (0.93, 0.94, 0.95),
-    "gum": (0.22, 0.14, 0.15),
+    "gum": (0.14, 0.15, 0.17),
     "tooth": (0.90, 0.90, 0.89),
     "lower_tooth": (0.58, 0.57, 0.56),
     "shell": (0.17, 0.19, 0.22),
     "seam": (0.05, 0.06, 0.07),
     "accent": (0.12, 0.52, 0.58),
 }
-_LIP = np.array((0.50, 0.37, 0.37))
+_LIP = np.array((0.27, 0.37, 0.41))
 _LID, _LID_LINE = np.array((0.46, 0.49, 0.52)), np.array((0.13, 0.14, 0.16))
 _NOSTRIL = np.array([0.36, 0.36, 0.37])
-_INNER_MOUTH, _THROAT = np.array((0.16, 0.08, 0.08)), np.array((0.04, 0.02, 0.02))
-_TONGUE = (0.46, 0.24, 0.25)
+_INNER_MOUTH, _THROAT = np.array((0.10, 0.10, 0.12)), np.array((0.03, 0.03, 0.04))
+_TONGUE = (0.33, 0.26, 0.29)
 
 
 def vertex_colors(builder: ShapeBuilder, names: Mapping[str, Sequence[str]]) -> npt.NDArray[np.float32]:

@@ -44,7 +44,7 @@ def dress(
 
 
 def plinth(surface: Surface, quads: npt.NDArray[np.int64], color: npt.NDArray[np.float64]) -> Part:
-    """The wall from the edge of a bust to the plane between its front and its back.
+    """The wall from the edge of a bust to the plane between its front and its back, closed in that plane.
 
     Args:
         surface: The skin, whose only border is the edge of the bust.
@@ -59,11 +59,14 @@ def plinth(surface: Surface, quads: npt.NDArray[np.int64], color: npt.NDArray[np
     edge = surface.vertices[border]
     middle = edge * (0.0, 1.0, 1.0) + edge.mean(axis=0) * (1.0, 0.0, 0.0)
     wall = np.column_stack([second, first, first + len(border), second + len(border)])
+    closure = np.column_stack(
+        [second + len(border), first + len(border), np.full_like(first, 2 * len(border))]
+    )
     return Part(
         "plinth",
-        np.concatenate([edge, middle]),
-        triangulate(wall),
-        np.tile(0.9 * color, (2 * len(border), 1)),
+        np.concatenate([edge, middle, middle.mean(axis=0, keepdims=True)]),
+        np.concatenate([triangulate(wall), closure]),
+        np.tile(0.9 * color, (2 * len(border) + 1, 1)),
     )
 
 

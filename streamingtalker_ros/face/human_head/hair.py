@@ -59,7 +59,7 @@ _FACE_EDGE: Final = (
 _FALL: Final = ((-116.0, -60.0, -10.0, 40.0), (0.95, 1.12, 1.24, 1.20))
 """Height in mm, and distance to the side within which long hair falls, of the half width of the scalp."""
 _EDGE_DEPTH_DEG: Final = 9.0  # over which the edges of locks around the face are spread
-_LASH_REACH: Final = {"upper": 1.0, "lower": 0.4}  # length as a fraction of MakeHuman's card
+_LASH_REACH: Final = {"upper": 1.0, "lower": 0.25}  # length as a fraction of MakeHuman's card
 _HAIR_CUTOFF: Final = 0.35  # below 0.5, since smaller images of the texture hold less alpha
 _HAIR_TEXTURE: Final = (512, 1024)
 _FINE_TEXTURE: Final = (128, 1024)  # of brows and lashes
@@ -174,7 +174,7 @@ def hair(surface: Surface, style: HairStyle, colors: Palette, seed: int) -> Part
     vertices, triangles, uv = cards(paths, across, width, random.integers(LOCKS, size=len(start)))
     image = paint_strips(style.strip, colors.hair, _HAIR_TEXTURE, random)
     material = SurfaceMaterial(
-        "hair", encode_png(image), roughness=0.5, alpha="MASK", alpha_cutoff=_HAIR_CUTOFF, double_sided=True
+        "hair", encode_png(image), roughness=0.85, alpha="MASK", alpha_cutoff=_HAIR_CUTOFF, double_sided=True
     )
     tint = np.tile(colors.hair, (len(vertices), 1))
     normals = np.repeat(outward.reshape(-1, 3), 2, axis=0)

@@ -14,10 +14,11 @@ from streamingtalker_ros.errors import TalkerError, require
 from streamingtalker_ros.face.default_head.head import EYE_CENTER
 from streamingtalker_ros.face.default_head.mesh import smoothstep
 from streamingtalker_ros.face.geometry.normals import index_corners, vertex_normals
-from streamingtalker_ros.face.human_head.canvas import encode_png
+from streamingtalker_ros.face.human_head.canvas import Image, encode_png
 from streamingtalker_ros.face.human_head.makehuman_hair import HairMesh, read_hair
 from streamingtalker_ros.face.human_head.part import Part, triangulate
 from streamingtalker_ros.face.human_head.skin_colors import Palette
+from streamingtalker_ros.face.human_head.subdivision import Subdivision
 from streamingtalker_ros.face.rotation import y_up_to_ros
 from streamingtalker_ros.face.surface_material import SurfaceMaterial
 
@@ -25,7 +26,11 @@ _SCALE_PAIRS: Final = ((962, 5320), (5399, 11998), (791, 881))
 """Vertices of the base mesh whose distances along x, y and z scale the offsets."""
 _TEXTURE_SIZE: Final = (1024, 1024)
 _ALPHA_CUTOFF: Final = 0.3
-_ROUGHNESS: Final = 0.55
+_ROUGHNESS: Final = 0.7
+_SAMPLES: Final = 6  # along each side of a quad
+_BROAD_TEXELS: Final = 40.0
+_BROAD: Final = 0.35  # share that is kept of the light and dark over that distance
+_DARKEST: Final = 0.02  # added to the light, so that black strands have no noise
 _SHADES: Final = (0.25, 2.0)  # of the texture, of the hair's colour
 _CLEAR: Final = 0.02  # alpha below which a texel has the hair's own colour
 _COVER_MM: Final = 2.0  # from the hair, up to which the scalp is coloured as its roots
@@ -42,6 +47,7 @@ class MeshStyle(NamedTuple):
         contrast: Of the texture's light and dark, as a fraction.
         cut: Height at which it is cut, mm from the eyes; None where it ends by itself.
         gather: By which fraction of its width it is drawn in towards the neck.
+        min_coverage: Alpha of a quad; sparser ones, whose single strands show as dots, are left out.
     """
 
     name: str
@@ -49,14 +55,15 @@ class MeshStyle(NamedTuple):
     contrast: float = 0.6
     cut: float | None = None
     gather: float = 0.0
+    min_coverage: float = -1.0
 
 
-_LONG: Final = MeshStyle("long01", (1.8461, 1.3980, 2.2048), 0.85, cut=-135.0, gather=0.12)
+_LONG: Final = MeshStyle("long01", (1.8461, 1.3980, 2.2048), 0.85, cut=-135.0, gather=0.12, min_coverage=0.3)
 MESH_STYLES: Final = MappingProxyType(
     {
         "short": MeshStyle("short02", (2.0001, 1.4340, 2.4098)),
         "cropped": MeshStyle("short01", (2.3542, 1.6682, 2.8351), 0.45),
-        "slicked": MeshStyle("short04", (1.9221, 1.4800, 2.3298)),
+        "slicked": MeshStyle("short04", (1.9221, 1.4800, 2.3298), min_coverage=0.3),
         "long": _LONG,
         "bob": _LONG._replace(cut=-82.0, gather=0.25),
         "ponytail": MeshStyle("ponytail01", (1.8461, 1.3980, 2.2048)),
@@ -79,12 +86,18 @@ class FittedHair:
 
     def __init__(self, folder: Path, style: MeshStyle, body: npt.NDArray[np.float64]) -> None:
         self._style = style
-        self._mesh = read_hair(folder, style.name, len(body))
-        self._vertices = _fit(self._mesh, style, body)
+        mesh = read_hair(folder, style.name, len(body))
+        self._pixels = _read_texture(mesh.texture)
+        kept = _coverage(mesh, self._pixels) > style.min_coverage
+        shape = Subdivision(mesh.quads[kept], len(mesh.references))
+        drawing = Subdivision(mesh.corners[kept], len(mesh.uv))
+        self._quads, self._corners = shape.quads, drawing.quads
+        self._vertices = shape.refine(_fit(mesh, style, body))
+        self._uv = drawing.refine(mesh.uv)
 
     def cover(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """How far (N,) points (N, 3) lie within the hair's reach, mm; negative beyond it."""
-        hair = self._vertices[self._mesh.quads].mean(axis=1).astype(np.float32)
+        hair = self._vertices[self._quads].mean(axis=1).astype(np.float32)
         squares = np.square(hair).sum(axis=1)
         nearest = [
             (squares - 2.0 * block @ hair.T).min(axis=1) + np.square(block).sum(axis=1)
@@ -103,16 +116,14 @@ class FittedHair:
             TalkerError: If the texture cannot be read.
         """
         pairs, corners = np.unique(
-            np.stack([self._mesh.quads, self._mesh.corners], axis=-1).reshape(-1, 2),
+            np.stack([self._quads, self._corners], axis=-1).reshape(-1, 2),
             axis=0,
             return_inverse=True,
         )
-        triangles = triangulate(self._mesh.quads)
+        triangles = triangulate(self._quads)
         normals = vertex_normals(self._vertices.astype(np.float32), triangles, index_corners(triangles))
         normals = normals.astype(np.float64)
-        values = np.column_stack(
-            [self._vertices[pairs[:, 0]], normals[pairs[:, 0]], self._mesh.uv[pairs[:, 1]]]
-        )
+        values = np.column_stack([self._vertices[pairs[:, 0]], normals[pairs[:, 0]], self._uv[pairs[:, 1]]])
         triangles = triangulate(corners.reshape(-1, 4))
         if self._style.cut is not None:
             values, triangles = _cut_below(values, triangles, (EYE_CENTER[2] + self._style.cut) / 1e3)
@@ -128,22 +139,50 @@ class FittedHair:
         )
 
     def _material(self, color: npt.NDArray[np.float64]) -> SurfaceMaterial:
-        """The texture of MakeHuman in another colour: its light and dark around its mean."""
-        pillow = require("PIL.Image", "reading the texture of hair")
-        try:
-            with pillow.open(self._mesh.texture) as file:
-                image = file.convert("RGBA").resize(_TEXTURE_SIZE, pillow.Resampling.LANCZOS)
-        except Exception as error:  # whatever a damaged file raises in Pillow
-            raise TalkerError(f"{self._mesh.texture} is no readable picture ({error})") from None
-        pixels = np.asarray(image, np.float32) / 255.0
-        alpha = pixels[..., 3:]
-        light = pixels[..., :3].mean(axis=-1, keepdims=True)
-        shade = 1.0 + self._style.contrast * (light * alpha.sum() / (light * alpha).sum() - 1.0)
+        """The texture of MakeHuman in another colour: its strands, with less broad light and dark."""
+        alpha = self._pixels[..., 3:]
+        light = self._pixels[..., :3].mean(axis=-1, keepdims=True) + _DARKEST
+        broad = (_blur(light * alpha) + 1e-3) / (_blur(alpha) + 1e-3)
+        mean = float((light * alpha).sum() / alpha.sum())
+        shade = (light / broad) ** self._style.contrast * (broad / mean) ** (_BROAD * self._style.contrast)
         tint = np.where(alpha < _CLEAR, color, np.clip(color * shade.clip(*_SHADES), 0.0, 1.0))
         image = encode_png(np.concatenate([tint, alpha], axis=-1).astype(np.float32))
         return SurfaceMaterial(
             "hair", image, roughness=_ROUGHNESS, alpha="MASK", alpha_cutoff=_ALPHA_CUTOFF, double_sided=True
         )
+
+
+def _read_texture(path: Path) -> Image:
+    """Pixels (rows, columns, 4) of a texture, 0..1."""
+    pillow = require("PIL.Image", "reading the texture of hair")
+    try:
+        with pillow.open(path) as file:
+            image = file.convert("RGBA").resize(_TEXTURE_SIZE, pillow.Resampling.LANCZOS)
+    except Exception as error:  # whatever a damaged file raises in Pillow
+        raise TalkerError(f"{path} is no readable picture ({error})") from None
+    return np.asarray(image, np.float32) / 255.0
+
+
+def _blur(image: Image) -> Image:
+    """Means (rows, columns, 1) over about `_BROAD_TEXELS` around each texel; the image is taken to tile."""
+    rows, columns = (np.fft.fftfreq(size) for size in image.shape[:2])
+    share = np.exp(-2.0 * np.square(np.pi * _BROAD_TEXELS) * (rows[:, None] ** 2 + columns[None] ** 2))
+    spectrum = np.fft.fft2(image[..., 0]) * share
+    return np.fft.ifft2(spectrum).real[..., None].astype(np.float32)
+
+
+def _coverage(mesh: HairMesh, pixels: Image) -> npt.NDArray[np.float64]:
+    """Mean alpha (Q,) of the texture on each quad."""
+    corners = mesh.uv[mesh.corners]
+    along = np.linspace(0.1, 0.9, _SAMPLES)
+    u, v = (grid.ravel() for grid in np.meshgrid(along, along))
+    weights = np.stack([(1 - u) * (1 - v), u * (1 - v), u * v, (1 - u) * v])
+    places = np.einsum("qkc,kn->qnc", corners, weights) % 1.0
+    row, column = (
+        (places[..., axis] * size).astype(np.int64).clip(0, size - 1)
+        for axis, size in ((1, pixels.shape[0]), (0, pixels.shape[1]))
+    )
+    return pixels[row, column, 3].mean(axis=1).astype(np.float64)
 
 
 def _fit(mesh: HairMesh, style: MeshStyle, body: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

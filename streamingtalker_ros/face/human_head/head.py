@@ -60,21 +60,23 @@ _BUST_MM: Final = (132.0, -120.0, 100.0)
 _NECK_MM: Final = (-150.0, -75.0)  # between these heights the neck takes part in the head's rotation
 _MOUTH_RADIUS_MM: Final = 70.0
 _ROUNDED: Final = ("mouthPucker", "mouthFunnel")
-_PROTRUSION: Final = 0.7  # of MakeHuman's lips in rounded shapes, which make a beak
+_PROTRUSION: Final = 0.55  # of MakeHuman's lips in rounded shapes, which make a beak
 _CREASED: Final = ("mouthSmile", "mouthStretch", "mouthDimple", *_ROUNDED)
 """Shapes whose face units fold cheeks or lips."""
 _RAISED_BY_SMILE: Final = {"cheekSquint": 0.15, "eyeSquint": 0.05}
 """Shares of the shapes that a smile takes along: it raises cheeks and lower lids."""
+_LOWERED_BY_FROWN: Final = {"mouthPress": 0.3, "mouthSmile": 0.25}
+"""Shapes whose face units raise the corners too far, and the share of a frown that lowers them."""
 _UNIT_GAINS: Final = {"browInnerUp": 1.6, "tongueOut": 1.25}
 """Of MakeHuman's face units: worried brows, which hardly show, and the tongue, which is shorter here."""
 _CREASE_STEPS: Final = 12
 _MIN_DELTA_M: Final = 2e-5
-_MESH_HAIRLINE_MM: Final = 8.0  # from the hairline, up to which the scalp under MakeHuman's hair is coloured
+_MESH_HAIRLINE_MM: Final = 4.0  # from the hairline, within which no scalp under MakeHuman's hair is coloured
 _GROWN_UP_YEARS: Final = 13.0
 _CHILD_SETBACK_M: Final = 0.0015  # of the teeth, behind the thin lips of children
 _UPPER_EDGE_M: Final = 0.0026  # of the front teeth, below MakeHuman's upper row
 _GROWN_UP_EDGE_M: Final = 0.0014  # by which those of grown-ups lie lower
-_LOWER_EDGE_M: Final = 0.0048
+_LOWER_EDGE_M: Final = 0.0060
 _TONGUE_FIT: Final = (0.70, 0.93, 1.0)
 """Of MakeHuman's length, width and height: between thicker teeth, and behind them also at a th."""
 _TONGUE: Final = np.array([0.74, 0.36, 0.35])
@@ -127,6 +129,8 @@ class _HeadBuilder:
         for name, gain in _UNIT_GAINS.items():
             self._units[name] *= gain
         for side in ("Left", "Right"):
+            for name, share in _LOWERED_BY_FROWN.items():
+                self._units[name + side] += share * self._units[f"mouthFrown{side}"]
             self._units[f"mouthSmile{side}"] += sum(
                 share * self._units[name + side] for name, share in _RAISED_BY_SMILE.items()
             )
@@ -224,7 +228,7 @@ class _HeadBuilder:
         lip[flat] = np.clip(position + 1.0, 0.0, 1.0) * np.clip(1.0 - position, 0.0, 1.0)
         grown = above_hairline(base, self._strands.sideburn)
         if self._hair is not None:
-            grown = np.minimum(grown + _MESH_HAIRLINE_MM, self._hair.cover(vertices))
+            grown = np.minimum(grown - _MESH_HAIRLINE_MM, self._hair.cover(vertices))
         unwrapped = unwrap(faces, self._data.mesh.texture_coordinates, subdivision)
         material = None
         if self._textures:

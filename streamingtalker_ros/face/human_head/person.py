@@ -161,10 +161,10 @@ PRESETS: Final[Mapping[str, Person]] = MappingProxyType(
     {
         "maya": Person(27, 0.0, {"caucasian": 0.6, "asian": 0.4}, 11, "long"),
         "kofi": Person(34, 1.0, {"african": 1.0}, 7, "curly"),
-        "lin": Person(45, 0.0, {"asian": 1.0}, 7, "bob"),
+        "lin": Person(45, 0.0, {"asian": 1.0}, 10, "bob"),
         "erik": Person(62, 1.0, {"caucasian": 1.0}, 14, "slicked"),
         "amara": Person(22, 0.0, {"african": 0.8, "caucasian": 0.2}, 3, "curly"),
-        "sam": Person(14, 0.6, {"caucasian": 0.5, "asian": 0.25, "african": 0.25}, 25, "short"),
+        "sam": Person(14, 0.6, {"caucasian": 0.5, "asian": 0.25, "african": 0.25}, 25, "cropped"),
     }
 )
 """People of different age, gender and ancestry by name."""

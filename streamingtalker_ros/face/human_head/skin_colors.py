@@ -83,6 +83,7 @@ _HAIRLINE: Final = np.array(  # degrees from the front, mm
 _SIDEBURN_DEGREES: Final = (70.0, 80.0, 90.0, 96.0)  # from the front: their borders and their whole length
 _SOFT_HAIRLINE_MM: Final = 9.0
 _BARE_MM: Final = -15.0  # from the hairline, where surely no hair grows
+_GREY_STUBBLE: Final = 0.8  # by which grey stubble shows less
 _AGE_OF_GREY: Final = (38.0, 72.0)  # years of the first and the last
 
 
@@ -121,16 +122,21 @@ def palette(person: Person) -> Palette:
     origin = random.choice(list(shares), p=list(shares.values()))
     hair = np.array(_HAIR[origin][random.integers(len(_HAIR[origin]))])
     iris = np.array(_IRIS[origin][random.integers(len(_IRIS[origin]))])
-    grey = float(smoothstep((person.age - _AGE_OF_GREY[0]) / (_AGE_OF_GREY[1] - _AGE_OF_GREY[0])))
+    grey = grey_share(person.age)
     redness = 0.52 - 0.18 * person.gender
     return Palette(
         skin=skin,
         lip=skin * (1.0 - redness) + _LIP * (0.35 + 0.65 * skin[0]) * redness,
         hair=hair * (1.0 - grey) + _GREY * grey,
-        brow=1.1 * hair * (1.0 - 0.6 * grey) + _GREY * 0.5 * grey,
+        brow=1.1 * hair * (1.0 - 0.8 * grey) + _GREY * 0.65 * grey,
         iris=iris,
         garment=np.array(_GARMENTS[random.integers(len(_GARMENTS))]),
     )
+
+
+def grey_share(age: float) -> float:
+    """How much of the hair of an age in years is grey, 0..1."""
+    return float(smoothstep((age - _AGE_OF_GREY[0]) / (_AGE_OF_GREY[1] - _AGE_OF_GREY[0])))
 
 
 def above_hairline(base: npt.NDArray[np.float64], sideburn: float) -> npt.NDArray[np.float64]:
@@ -214,6 +220,7 @@ def skin_colors(
     result = colors.skin * (1.0 - flush + flush * _REDNESS)
     result = result * (1.0 + 0.012 * _noise(base, 9.0, person.seed + 1))[:, None]
     stubble = 0.13 * float(smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 15.0) / 6.0))
+    stubble *= 1.0 - _GREY_STUBBLE * grey_share(person.age)
     result = _mix(result, np.array([0.42, 0.40, 0.40]) * (0.4 + 0.6 * colors.skin[0]), stubble * beard(base))
     shade = np.clip(openness / 0.85, 0.0, 1.0)[:, None]
     return result * (1.0 - (1.0 - shade) * np.array([0.42, 0.52, 0.56]))

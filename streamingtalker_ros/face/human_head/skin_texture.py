@@ -24,7 +24,13 @@ from streamingtalker_ros.face.human_head.canvas import (
     normal_map,
 )
 from streamingtalker_ros.face.human_head.person import Person
-from streamingtalker_ros.face.human_head.skin_colors import Palette, beard, brow_density, hair_density
+from streamingtalker_ros.face.human_head.skin_colors import (
+    Palette,
+    beard,
+    brow_density,
+    grey_share,
+    hair_density,
+)
 from streamingtalker_ros.face.human_head.subdivision import Subdivision
 from streamingtalker_ros.face.surface_material import SurfaceMaterial
 
@@ -211,6 +217,7 @@ class _Painter:
         creases = self._lip_creases()
         color = (color * (1.0 - 0.05 * np.clip(creases, 0.0, 1.5) * self._lip)[:, None]).astype(np.float32)
         beard_amount = 0.26 * smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 16.0) / 8.0)
+        beard_amount *= 1.0 - 0.7 * grey_share(person.age)
         dots = np.clip(stubble - 0.6, 0.0, 1.2) * beard(base) * beard_amount * bare * (1.0 - self._lip)
         color = _mix(color, 0.7 * self._palette.brow, np.clip(dots, 0.0, 0.7))
         roots = smoothstep(0.5 + 0.35 * self._noise(5.0, 2.2))

@@ -17,20 +17,20 @@ _LOWER: Final = ((5.4, 6.6), (5.9, 6.8), (6.8, 7.2), (6.9, 6.4), (7.0, 6.2), (10
 _UPPER_CROWN_MM: Final = 8.2  # height that the gum leaves bare
 _LOWER_CROWN_MM: Final = 6.2
 _DEPTH_MM: Final = 5.5
-_GAP_MM: Final = 0.15
+_GAP_MM: Final = 0.05
 _NUM_AROUND: Final = 14
 _LEVELS: Final = (  # height from the gum to the edge, and width and depth there, as fractions
     (-0.25, 0.80, 1.00),
     (0.0, 0.86, 1.00),
     (0.35, 0.96, 0.92),
     (0.75, 1.00, 0.66),
-    (0.94, 0.97, 0.42),
-    (1.0, 0.86, 0.26),
+    (0.94, 0.99, 0.42),
+    (1.0, 0.94, 0.26),
 )
 NUM_CROWN_VERTICES: Final = 2 * len(_UPPER) * (len(_LEVELS) + 1) * _NUM_AROUND
 """The vertices of the teeth, which come before those of the gum in each row."""
 
-_IVORY: Final = np.array([0.93, 0.90, 0.84])
+_IVORY: Final = np.array([0.88, 0.85, 0.79])
 _NECK: Final = np.array([0.86, 0.77, 0.64])  # of the teeth, at the gum
 _GUM: Final = np.array([0.66, 0.33, 0.32])
 _NUM_GUM_COLUMNS: Final = 41
