@@ -334,7 +334,7 @@ def brows(surface: Surface, colors: Palette, seed: int) -> Part:
     side = np.sign(place[:, 1])
     normal = _unit(surface.evaluate(roots, surface.normals))
     rise = np.interp(along, [0.0, 0.25, 0.6, 1.0], [1.6, 0.7, 0.05, -0.55]) - 0.35 * across
-    direction = np.column_stack([np.zeros(len(side)), side, rise]) + random.normal(0.0, 0.07, (len(side), 3))
+    direction = np.column_stack([np.zeros(len(side)), side, rise]) + random.normal(0.0, 0.04, (len(side), 3))
     direction = _unit(direction - np.einsum("nk,nk->n", direction, normal)[:, None] * normal)
     length = (
         _BROW_LENGTH_M

@@ -123,7 +123,7 @@ def palette(person: Person) -> Palette:
     hair = np.array(_HAIR[origin][random.integers(len(_HAIR[origin]))])
     iris = np.array(_IRIS[origin][random.integers(len(_IRIS[origin]))])
     grey = grey_share(person.age)
-    redness = 0.52 - 0.18 * person.gender
+    redness = 0.55 - 0.10 * person.gender
     return Palette(
         skin=skin,
         lip=skin * (1.0 - redness) + _LIP * (0.35 + 0.65 * skin[0]) * redness,
