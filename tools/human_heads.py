@@ -47,6 +47,8 @@ _LIMITS: Final = {  # mm, but for the fractions of gap and width
 _NUM_POSES: Final = 500
 _NUM_MIXTURES: Final = 2000
 _LIPS_M: Final = 0.009  # from the line of contact, within which skin belongs to the lips
+_LIDS_M: Final = 0.010  # from the eyeball, within which skin can enter it
+_LID_SHAPES: Final = ("eyeBlink", "eyeSquint", "eyeLookUp", "eyeLookDown", "cheekSquint", "mouthSmile")
 _NEAR_M: Final = 0.004  # from a vertex, within which a point can be inside: half the thickness of a lip
 _BLOCK: Final = 100  # poses
 _STEP: Final = 5  # of the frames, and of the vertices of teeth and tongue, one is measured
@@ -191,13 +193,14 @@ def measure(rig: Rig, frames: npt.NDArray[np.float32], random: np.random.Generat
 def lid_depth(rig: Rig, side: str, random: np.random.Generator) -> float:
     """How deep the lids enter the eyeball in random poses, mm."""
     center, radius = fit_sphere(rig.vertices[slice(*rig.parts[f"eye_{side}"])].astype(np.float64))
-    names = [f"eye{name}{side.capitalize()}" for name in ("Blink", "Squint", "LookUp", "LookDown")]
+    names = [name + side.capitalize() for name in _LID_SHAPES]
     first, last = rig.parts["skin"]
     offset = rig.vertices[first:last] - center
     distance = np.linalg.norm(offset, axis=1)
-    lids = np.flatnonzero((distance > radius) & (distance < radius + 0.008) & (offset[:, 0] > 0.004))
-    weights = random.random((_NUM_POSES, 4)) * (random.random((_NUM_POSES, 4)) < 0.5)
-    weights[:, 3] *= 1.0 - weights[:, 0]  # a closed eye does not look down
+    lids = np.flatnonzero((distance > radius) & (distance < radius + _LIDS_M) & (offset[:, 0] > 0.004))
+    size = (_NUM_POSES, len(names))
+    weights = random.random(size) * (random.random(size) < 0.5)
+    weights[:, names.index(f"eyeLookDown{side.capitalize()}")] *= 1.0 - weights[:, 0]  # not when it is closed
     deltas = rig.deltas[[INDEX[name] for name in names]][:, first + lids]
     points = offset[lids] + np.einsum("ns,svd->nvd", weights, deltas)
     depth = radius - np.linalg.norm(points, axis=-1)

@@ -39,8 +39,20 @@ EXPRESSIONS: dict[str, Case] = {
     "tongue": {"tongueOut": 1.0, "jawOpen": 0.45, "mouthSmile": 0.3},
 }
 VISEMES: dict[str, Case] = {
-    "p b m": {"jawOpen": 0.2, "mouthClose": 0.2, "mouthPress": 0.5, "mouthRollLower": 0.15},
-    "f v": {"jawOpen": 0.1, "mouthRollLower": 0.7, "mouthShrugLower": 0.25, "mouthUpperUp": 0.42},
+    "p b m": {
+        "jawOpen": 0.2,
+        "mouthClose": 0.2,
+        "mouthPress": 0.5,
+        "mouthRollLower": 0.15,
+        "mouthFrown": 0.12,
+    },
+    "f v": {
+        "jawOpen": 0.1,
+        "mouthRollLower": 0.7,
+        "mouthShrugLower": 0.25,
+        "mouthUpperUp": 0.42,
+        "mouthSmile": 0.12,
+    },
     "t d n s": {"jawOpen": 0.1, "mouthLowerDown": 0.2, "mouthStretch": 0.2},
     "sh ch": {"jawOpen": 0.12, "mouthFunnel": 0.7},
     "ah": {"jawOpen": 0.7, "mouthLowerDown": 0.1},

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -30,6 +31,7 @@ _PUPIL_COLOR: Final = np.array([0.02, 0.02, 0.025])
 _BACK_RAD: Final = np.radians(115.0)
 _TEXTURE_RADII: Final = 4.8  # radii of the iris from the middle to the border of the texture
 _TEXTURE_SIZE: Final = 1024
+_GLINT: Final = (-0.34, -0.38, 0.13)  # place and radius of the reflection of a window, in radii of the iris
 _SHADOW_COLOR: Final = np.array([0.20, 0.09, 0.07])
 _SHADOW_LIFT_M: Final = 0.00012
 _SHADOWS: Final = {"upper": (0.0008, 0.0042, 0.62), "lower": (-0.0005, -0.0016, 0.30)}
@@ -39,6 +41,9 @@ _LID_CLEARANCE_M: Final = 0.0002
 _LID_WEIGHTS: Final = (1.0, 0.75, 0.5, 0.35, 1.0)  # at which a shape keeps clear
 _MET_BY_LOOK_UP: Final = (("eyeBlink", 0.25), ("eyeBlink", 0.5), ("eyeBlink", 1.0), ("eyeLookDown", 1.0))
 """Shapes, and their weights, that lower the lid which a look upwards raises."""
+_RAISED_TOGETHER: Final = ("cheekSquint", "eyeSquint", "mouthSmile", "eyeBlink")
+"""Shapes that press the skin below an eye against it; any sum of them keeps clear."""
+_SQUINTS: Final = (0.5, 1.0)  # weights of `_RAISED_TOGETHER`
 
 
 def fit_sphere(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:
@@ -82,6 +87,12 @@ def clear_eyelids(
         up = INDEX[f"eyeLookUp{side}"]
         for name, weight in _MET_BY_LOOK_UP if deltas[up, lids].any() else ():
             deltas[up, lids] += missing(deltas[up, lids] + weight * deltas[INDEX[name + side], lids])
+        cheek, squint, smile, blink = (INDEX[name + side] for name in _RAISED_TOGETHER)
+        for weights in product(_SQUINTS, _SQUINTS, (0.0, *_SQUINTS), (0.0, *_SQUINTS)):
+            moved = np.tensordot(weights, deltas[[cheek, squint, smile, blink]][:, lids], 1)
+            share = missing(moved) / (weights[0] ** 2 + weights[1] ** 2)
+            deltas[cheek, lids] += weights[0] * share
+            deltas[squint, lids] += weights[1] * share
 
 
 def eyeball(
@@ -149,6 +160,8 @@ def eye_material(iris: npt.NDArray[np.float64], seed: int) -> SurfaceMaterial:
     white = _sclera(x, y, random)
     color += (white - color) * _ramp(radius, 0.96, 1.10)[..., None]
     color = color + (_PUPIL_COLOR - color) * (1.0 - _ramp(radius, _PUPIL - 0.03, _PUPIL + 0.03))[..., None]
+    glint = np.hypot(x * _TEXTURE_RADII - _GLINT[0], y * _TEXTURE_RADII - _GLINT[1]) / _GLINT[2]
+    color += (0.97 - color) * (1.0 - _ramp(glint, 0.75, 1.1))[..., None]
     bowl = 26.0 * np.square(np.minimum(radius, 1.0)) - 2.0 * fibres * (radius < 0.95) * (radius > _PUPIL)
     height = blur(bowl.astype(np.float32), 1.2)
     return SurfaceMaterial(

@@ -319,16 +319,17 @@ def _clear_face(points: npt.NDArray[np.float64], behind: npt.NDArray[np.float64]
     return result
 
 
-def brows(surface: Surface, colors: Palette, seed: int) -> Part:
+def brows(surface: Surface, colors: Palette, gender: float, seed: int) -> Part:
     """Hairs of both brows: upwards near the nose, then along the brow.
 
     Args:
         surface: The skin.
         colors: Of the person.
+        gender: Of the person.
         seed: Seed of the hairs.
     """
     random = np.random.default_rng([seed, 7])
-    roots = _scatter(surface, brow_density, _MIN_BROW_DENSITY, _BROW_CARDS, random)
+    roots = _scatter(surface, partial(brow_density, gender=gender), _MIN_BROW_DENSITY, _BROW_CARDS, random)
     place = surface.evaluate(roots, surface.base)
     along, across = brow_place(place)
     side = np.sign(place[:, 1])

@@ -61,7 +61,7 @@ class MeshStyle(NamedTuple):
 _LONG: Final = MeshStyle("long01", (1.8461, 1.3980, 2.2048), 0.85, cut=-135.0, gather=0.12, min_coverage=0.3)
 MESH_STYLES: Final = MappingProxyType(
     {
-        "short": MeshStyle("short02", (2.0001, 1.4340, 2.4098)),
+        "short": MeshStyle("short02", (2.0001, 1.4340, 2.4098), 0.35),
         "cropped": MeshStyle("short01", (2.3542, 1.6682, 2.8351), 0.45),
         "slicked": MeshStyle("short04", (1.9221, 1.4800, 2.3298), min_coverage=0.3),
         "long": _LONG,

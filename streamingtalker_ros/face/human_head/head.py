@@ -60,13 +60,14 @@ _BUST_MM: Final = (132.0, -120.0, 100.0)
 _NECK_MM: Final = (-150.0, -75.0)  # between these heights the neck takes part in the head's rotation
 _MOUTH_RADIUS_MM: Final = 70.0
 _ROUNDED: Final = ("mouthPucker", "mouthFunnel")
-_PROTRUSION: Final = 0.55  # of MakeHuman's lips in rounded shapes, which make a beak
+_PROTRUSION: Final = 0.42  # of MakeHuman's lips in rounded shapes, which make a beak
 _CREASED: Final = ("mouthSmile", "mouthStretch", "mouthDimple", *_ROUNDED)
 """Shapes whose face units fold cheeks or lips."""
 _RAISED_BY_SMILE: Final = {"cheekSquint": 0.15, "eyeSquint": 0.05}
 """Shares of the shapes that a smile takes along: it raises cheeks and lower lids."""
 _LOWERED_BY_FROWN: Final = {"mouthPress": 0.3, "mouthSmile": 0.25}
 """Shapes whose face units raise the corners too far, and the share of a frown that lowers them."""
+_OPENING_OF_AGE: Final = 0.45  # weight of widened eyes in an old face: MakeHuman's have drooping lids
 _UNIT_GAINS: Final = {"browInnerUp": 1.6, "tongueOut": 1.25}
 """Of MakeHuman's face units: worried brows, which hardly show, and the tongue, which is shorter here."""
 _CREASE_STEPS: Final = 12
@@ -128,7 +129,10 @@ class _HeadBuilder:
         }
         for name, gain in _UNIT_GAINS.items():
             self._units[name] *= gain
+        opening = _OPENING_OF_AGE * float(smoothstep((person.age - 35.0) / 30.0))
         for side in ("Left", "Right"):
+            self._body += opening * self._units[f"eyeWide{side}"]
+            self._units[f"eyeBlink{side}"] -= opening * self._units[f"eyeWide{side}"]
             for name, share in _LOWERED_BY_FROWN.items():
                 self._units[name + side] += share * self._units[f"mouthFrown{side}"]
             self._units[f"mouthSmile{side}"] += sum(
@@ -151,10 +155,8 @@ class _HeadBuilder:
             self._tongue(),
             *self._teeth(),
             *self._lashes(),
-            brows(surface, self._palette, seed),
-            self._hair.part(self._palette, self._textures)
-            if self._hair is not None
-            else hair(surface, self._strands, self._palette, seed),
+            brows(surface, self._palette, self._person.gender, seed),
+            self._grow_hair(surface),
             collar(surface, self._palette.garment),
             plinth(surface, quads, self._palette.garment),
         ]
@@ -209,7 +211,7 @@ class _HeadBuilder:
         colors = skin_colors(base, surface.openness, self._palette, self._person)
         position = np.arange(len(mouth.loops)) - float(VERMILION_LOOP)
         contact = mouth.loops.tolist().index(mouth.contact.tolist()) - VERMILION_LOOP
-        position = np.interp(position, [-1.8, -0.2, contact + 1.0, contact + 5.0], [-1.0, 0.0, 0.0, 1.0])
+        position = np.interp(position, [-1.2, -0.1, contact + 1.0, contact + 5.0], [-1.0, 0.0, 0.0, 1.0])
         flat = mouth.loops.ravel()
         position = np.repeat(position, mouth.loops.shape[1])
         crease = np.zeros(len(vertices))
@@ -239,12 +241,17 @@ class _HeadBuilder:
             "skin",
             vertices[source],
             triangulate(unwrapped.quads),
-            hair_colors(colors, base, grown, self._palette)[source],
+            hair_colors(colors, base, grown, self._palette, self._person.gender)[source],
             deltas[:, source],
             unwrapped.uv,
             material,
         )
         return part, surface, subdivision.quads, mouth.landmarks()
+
+    def _grow_hair(self, surface: Surface) -> Part:
+        if self._hair is None:
+            return hair(surface, self._strands, self._palette, self._person.seed)
+        return self._hair.part(self._palette, self._textures)
 
     def _group(self, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Vertices (n, 3) and displacements (52, n, 3) of a group of the base mesh."""

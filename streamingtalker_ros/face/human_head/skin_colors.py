@@ -57,6 +57,8 @@ _FLUSHED: Final = (  # (y, z, radius) in mm, strength
 _BROW: Final = np.array([[11.5, 18.5], [20.0, 20.5], [30.0, 22.5], [40.0, 23.5], [49.0, 20.5], [55.0, 16.0]])
 """(y, z) of the middle of the left brow."""
 _BROW_HALF_WIDTH_MM: Final = (2.6, 3.2, 2.9, 2.3, 1.5, 0.6)
+_BROW_EDGE: Final = 1.6
+_FEMALE_BROW: Final = 0.7  # width of women's brows, of men's
 HEAD_CENTER_X_MM: Final = -75.0
 _BEARD_EDGE: Final = ((0.0, 12.0, 30.0, 48.0, 62.0, 72.0), (-44.0, -45.0, -60.0, -54.0, -30.0, -5.0))
 """y and z, mm, above which no beard grows."""
@@ -186,15 +188,21 @@ def brow_place(base: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], 
     return along, (base[:, 2] - middle) / half_width
 
 
-def brow_density(base: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def brow_density(base: npt.NDArray[np.float64], gender: float) -> npt.NDArray[np.float64]:
     """(V,) density of the brows' hairs.
 
     Args:
         base: (V, 3) places.
+        gender: 0 (female, with narrower brows) to 1 (male).
     """
     along, across = brow_place(base)
     inside = (along >= 0.0) & (along <= 1.0) & (base[:, 0] > -20.0)
-    return np.where(inside, np.exp(-1.6 * across**2) * smoothstep(0.12 + along / 0.24), 0.0)
+    return np.where(
+        inside,
+        np.exp(-_BROW_EDGE * (across / (_FEMALE_BROW + (1.0 - _FEMALE_BROW) * gender)) ** 2)
+        * smoothstep(0.12 + along / 0.24),
+        0.0,
+    )
 
 
 def skin_colors(
@@ -231,6 +239,7 @@ def hair_colors(
     base: npt.NDArray[np.float64],
     height: npt.NDArray[np.float64],
     colors: Palette,
+    gender: float,
 ) -> npt.NDArray[np.float64]:
     """Colours (V, 3) of the skin with the roots of brows and hair, for renderers without textures.
 
@@ -239,8 +248,9 @@ def hair_colors(
         base: (V, 3) places.
         height: (V,) above the hairline, mm.
         colors: Of the person.
+        gender: Of the person.
     """
-    result = _mix(skin, colors.brow, 0.35 * brow_density(base))
+    result = _mix(skin, colors.brow, 0.35 * brow_density(base, gender))
     return _mix(result, colors.hair * 0.8, 0.92 * hair_density(height))
 
 

@@ -221,7 +221,7 @@ class _Painter:
         dots = np.clip(stubble - 0.6, 0.0, 1.2) * beard(base) * beard_amount * bare * (1.0 - self._lip)
         color = _mix(color, 0.7 * self._palette.brow, np.clip(dots, 0.0, 0.7))
         roots = smoothstep(0.5 + 0.35 * self._noise(5.0, 2.2))
-        color = _mix(color, 0.8 * self._palette.brow, 0.42 * brow_density(base) * roots * bare)
+        color = _mix(color, 0.8 * self._palette.brow, 0.5 * brow_density(base, person.gender) * roots * bare)
         ragged = _STRAND_NOISE_MM * self._noise(30.0, 5.0) + _EDGE_NOISE_MM * self._noise(90.0)
         grown = hair_density(self._hairline + ragged)
         shade = np.outer(0.45 * (1.0 + 0.5 * np.clip(stubble, -1.5, 1.5)), self._palette.hair)

@@ -45,6 +45,11 @@ _GUM_PROFILE: Final = (  # mm outward, mm away from the necks; from the tongue o
     (-1.0, 8.0),
 )
 _BACK_SHADE: Final = 0.008  # by which a mm further back is darker
+_LOWER_DARK_MM: Final = (
+    8.0,
+    22.0,
+)  # from the middle, between which the lower teeth get the colour of the mouth
+_CAVITY: Final = np.array([0.22, 0.09, 0.09])
 _BACK: Final = np.array([0.34, 0.17, 0.15])  # of the sides towards the tongue, in the light of the mouth
 _DEPTH_SHADE: Final = 0.9  # how far the back of a tooth has that colour
 _LIT_DEPTH: Final = 0.4  # of a tooth, whose colour is that of its front: neighbours look like one row
@@ -87,7 +92,9 @@ def teeth(
                 + (crown[:, 2:] * up + curve) * [0.0, 0.0, 1e-3]
             )
             quads.append((tooth_quads[:, ::-1] if is_upper else tooth_quads) + count)
-            colors.append(color * shade * (1.0 - _BACK_SHADE * position))
+            color = color * shade * (1.0 - _BACK_SHADE * position)
+            depth = 0.0 if is_upper else float(np.interp(position, _LOWER_DARK_MM, [0.0, 1.0]))
+            colors.append(color + (_CAVITY - color) * depth)
             count += len(crown)
             position += fit * width
     gum, gum_quads = _gum(arch, up, edge_height, _UPPER_CROWN_MM if is_upper else _LOWER_CROWN_MM)
