@@ -26,7 +26,7 @@ _NAMED_COLORS = {
     "seam": (0.05, 0.06, 0.07),
     "accent": (0.12, 0.52, 0.58),
 }
-_LIP = np.array((0.27, 0.37, 0.41))
+_LIP = np.array((0.33, 0.36, 0.39))
 _LID, _LID_LINE = np.array((0.46, 0.49, 0.52)), np.array((0.13, 0.14, 0.16))
 _NOSTRIL = np.array([0.36, 0.36, 0.37])
 _INNER_MOUTH, _THROAT = np.array((0.10, 0.10, 0.12)), np.array((0.03, 0.03, 0.04))

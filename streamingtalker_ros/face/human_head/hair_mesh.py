@@ -45,6 +45,7 @@ class MeshStyle(NamedTuple):
         name: Of the style.
         sizes: Distances of `_SCALE_PAIRS` in decimetres on the body that the style was made on.
         contrast: Of the texture's light and dark, as a fraction.
+        fullness: Distance from the scalp as a fraction of the style's.
         cut: Height at which it is cut, mm from the eyes; None where it ends by itself.
         gather: By which fraction of its width it is drawn in towards the neck.
         min_coverage: Alpha of a quad; sparser ones, whose single strands show as dots, are left out.
@@ -53,12 +54,15 @@ class MeshStyle(NamedTuple):
     name: str
     sizes: tuple[float, float, float]
     contrast: float = 0.6
+    fullness: float = 1.0
     cut: float | None = None
     gather: float = 0.0
     min_coverage: float = -1.0
 
 
-_LONG: Final = MeshStyle("long01", (1.8461, 1.3980, 2.2048), 0.85, cut=-135.0, gather=0.12, min_coverage=0.3)
+_LONG: Final = MeshStyle(
+    "long01", (1.8461, 1.3980, 2.2048), 0.85, 0.8, cut=-135.0, gather=0.12, min_coverage=0.3
+)
 MESH_STYLES: Final = MappingProxyType(
     {
         "short": MeshStyle("short02", (2.0001, 1.4340, 2.4098), 0.35),
@@ -191,7 +195,7 @@ def _fit(mesh: HairMesh, style: MeshStyle, body: npt.NDArray[np.float64]) -> npt
     axis = np.arange(3)
     scale = np.abs(body[first, axis] - body[second, axis]) / style.sizes
     base = np.einsum("nk,nkc->nc", mesh.weights, body[mesh.references])
-    vertices = base + scale * y_up_to_ros(mesh.offsets)
+    vertices = base + style.fullness * scale * y_up_to_ros(mesh.offsets)
     fall = smoothstep((_GATHERED_MM[0] - 1e3 * vertices[:, 2] + EYE_CENTER[2]) / np.ptp(_GATHERED_MM))
     vertices[:, 1] *= 1.0 - style.gather * fall
     return vertices
