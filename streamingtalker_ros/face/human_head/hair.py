@@ -59,10 +59,12 @@ _FACE_EDGE: Final = (
 _FALL: Final = ((-116.0, -60.0, -10.0, 40.0), (0.95, 1.12, 1.24, 1.20))
 """Height in mm, and distance to the side within which long hair falls, of the half width of the scalp."""
 _EDGE_DEPTH_DEG: Final = 9.0  # over which the edges of locks around the face are spread
+_LASH_LINE: Final = 0.2  # of the length, at the root, where lashes make one line along the lid
 _LASH_REACH: Final = {"upper": 1.0, "lower": 0.25}  # length as a fraction of MakeHuman's card
 _HAIR_CUTOFF: Final = 0.35  # below 0.5, since smaller images of the texture hold less alpha
 _HAIR_TEXTURE: Final = (512, 1024)
 _FINE_TEXTURE: Final = (128, 1024)  # of brows and lashes
+_CORNER_LASHES: Final = 0.4  # length in the corners of an eye, of that in the middle
 _MALE_LASHES: Final = 0.75  # of the length of women's
 _LASH_STRIPS: Final = {"upper": 8, "lower": 3}  # strips of the texture along a lid
 
@@ -369,7 +371,11 @@ def lash_material(colors: Palette, seed: int) -> SurfaceMaterial:
         colors: Of the person.
         seed: Seed of the lashes.
     """
-    return _fine_material("lash", _LASH_STRIP, 0.4 * colors.brow, np.random.default_rng([seed, 8]))
+    color = 0.4 * colors.brow
+    image = paint_strips(_LASH_STRIP, color, _FINE_TEXTURE, np.random.default_rng([seed, 8]))
+    rows = int(_LASH_LINE * len(image))
+    image[:rows, :, :3], image[:rows, :, 3] = 0.8 * color, np.linspace(1.0, 0.6, rows)[:, None]
+    return SurfaceMaterial("lash", encode_png(image), roughness=1.0, alpha="BLEND", double_sided=True)
 
 
 def lashes(
@@ -391,7 +397,9 @@ def lashes(
         material: Of the lashes.
     """
     rows, columns = card.shape[:2]
-    reach = _LASH_REACH[lid] * (1.0 - gender + gender * _MALE_LASHES)
+    along = np.linspace(0.0, 1.0, columns)
+    taper = np.interp(np.minimum(along, 1.0 - along), [0.0, 0.25], [_CORNER_LASHES, 1.0])
+    reach = _LASH_REACH[lid] * (1.0 - gender + gender * _MALE_LASHES) * taper[:, None]
     vertices, moved = (
         values[..., :1, :, :] + reach * (values - values[..., :1, :, :]) for values in (card, deltas)
     )

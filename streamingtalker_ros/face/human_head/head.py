@@ -68,6 +68,7 @@ _RAISED_BY_SMILE: Final = {"cheekSquint": 0.15, "eyeSquint": 0.05}
 _LOWERED_BY_FROWN: Final = {"mouthPress": 0.3, "mouthSmile": 0.25}
 """Shapes whose face units raise the corners too far, and the share of a frown that lowers them."""
 _OPENING_OF_AGE: Final = 0.45  # weight of widened eyes in an old face: MakeHuman's have drooping lids
+_OPENING_OF_ASIANS: Final = 0.3  # weight of widened eyes, likewise
 _UNIT_GAINS: Final = {"browInnerUp": 1.6, "tongueOut": 1.25}
 """Of MakeHuman's face units: worried brows, which hardly show, and the tongue, which is shorter here."""
 _CREASE_STEPS: Final = 12
@@ -130,6 +131,7 @@ class _HeadBuilder:
         for name, gain in _UNIT_GAINS.items():
             self._units[name] *= gain
         opening = _OPENING_OF_AGE * float(smoothstep((person.age - 35.0) / 30.0))
+        opening += _OPENING_OF_ASIANS * person.ancestry_shares()["asian"]
         for side in ("Left", "Right"):
             self._body += opening * self._units[f"eyeWide{side}"]
             self._units[f"eyeBlink{side}"] -= opening * self._units[f"eyeWide{side}"]

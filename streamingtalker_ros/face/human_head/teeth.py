@@ -30,7 +30,7 @@ _LEVELS: Final = (  # height from the gum to the edge, and width and depth there
 NUM_CROWN_VERTICES: Final = 2 * len(_UPPER) * (len(_LEVELS) + 1) * _NUM_AROUND
 """The vertices of the teeth, which come before those of the gum in each row."""
 
-_IVORY: Final = np.array([0.88, 0.85, 0.79])
+_IVORY: Final = np.array([0.92, 0.89, 0.83])
 _NECK: Final = np.array([0.86, 0.77, 0.64])  # of the teeth, at the gum
 _GUM: Final = np.array([0.66, 0.33, 0.32])
 _NUM_GUM_COLUMNS: Final = 41
