@@ -15,6 +15,7 @@ from streamingtalker_ros.face.human_head.surface import Surface
 _NECK_X_MM: Final = -108.0  # axis of the neck on the base mesh
 _COLLAR_MM: Final = ((0.0, -172.0), (45.0, -163.0), (90.0, -146.0), (135.0, -132.0), (180.0, -127.0))
 _THICKNESS_M: Final = 0.003
+_INSIDE: Final = 0.96  # size of the wall's inner end, so that it does not pierce the shoulders
 _NUM_AROUND: Final = 72
 _COLLAR_PROFILE_MM: Final = ((-2.0, 3.0), (1.6, 4.0), (2.9, 1.8), (3.0, -2.0), (2.2, -4.0), (-1.0, -4.6))
 
@@ -57,7 +58,8 @@ def plinth(surface: Surface, quads: npt.NDArray[np.int64], color: npt.NDArray[np
     border, local = np.unique(sides[is_border], return_inverse=True)
     first, second = local.reshape(-1, 2).T
     edge = surface.vertices[border]
-    middle = edge * (0.0, 1.0, 1.0) + edge.mean(axis=0) * (1.0, 0.0, 0.0)
+    inside = edge.mean(axis=0) + _INSIDE * (edge - edge.mean(axis=0))
+    middle = inside * (0.0, 1.0, 1.0) + edge.mean(axis=0) * (1.0, 0.0, 0.0)
     wall = np.column_stack([second, first, first + len(border), second + len(border)])
     closure = np.column_stack(
         [second + len(border), first + len(border), np.full_like(first, 2 * len(border))]

@@ -236,7 +236,7 @@ class _Painter:
         lid = np.exp(-np.square(y / 14.0) - np.square((z - 2.0) / 6.5)) * front
         under = np.exp(-np.square((y + 5.0) / 11.0) - np.square((z + 11.0) / 5.0)) * front
         under *= 0.5 + 0.5 * smoothstep((self._person.age - 20.0) / 40.0)
-        return np.outer(lid, [0.07, 0.14, 0.12]) + np.outer(under, [0.09, 0.13, 0.10])
+        return np.outer(lid, [0.04, 0.08, 0.07]) + np.outer(under, [0.09, 0.13, 0.10])
 
     def _freckles(self) -> npt.NDArray[np.floating]:
         """Factors (P, 3) by which freckles, moles and spots of age are darker."""
