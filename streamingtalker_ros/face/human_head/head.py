@@ -55,7 +55,7 @@ _LOGGER = logging.getLogger(__name__)
 _LIP_MIDDLE: Final = (5342, 520, 622)  # vertices of the base mesh, see `Mouth`
 _CREASE_LOOPS: Final = 3.0  # from the line of contact, within which the lips lie in the shade of each other
 _CREASE_SHADE: Final = 0.35
-_BUST_MM: Final = (132.0, -120.0, 100.0)
+_BUST_MM: Final = (116.0, -120.0, 100.0)
 """Ellipse that bounds the bust on the base mesh, see `Surface`: half width, middle, half height."""
 _NECK_MM: Final = (-150.0, -75.0)  # between these heights the neck takes part in the head's rotation
 _MOUTH_RADIUS_MM: Final = 70.0
@@ -75,7 +75,7 @@ _CREASE_STEPS: Final = 12
 _MIN_DELTA_M: Final = 2e-5
 _MESH_HAIRLINE_MM: Final = 4.0  # from the hairline, within which no scalp under MakeHuman's hair is coloured
 _GROWN_UP_YEARS: Final = 13.0
-_CHILD_SETBACK_M: Final = 0.0015  # of the teeth, behind the thin lips of children
+_CHILD_SETBACK_M: Final = 0.0022  # of the teeth, behind the thin lips of children
 _UPPER_EDGE_M: Final = 0.0026  # of the front teeth, below MakeHuman's upper row
 _GROWN_UP_EDGE_M: Final = 0.0014  # by which those of grown-ups lie lower
 _LOWER_EDGE_M: Final = 0.0060
