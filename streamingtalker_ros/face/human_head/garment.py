@@ -16,7 +16,7 @@ _NECK_X_MM: Final = -108.0  # axis of the neck on the base mesh
 _COLLAR_MM: Final = ((0.0, -172.0), (45.0, -163.0), (90.0, -146.0), (135.0, -132.0), (180.0, -127.0))
 _THICKNESS_M: Final = 0.003
 _INSIDE: Final = 0.96  # size of the wall's inner end, so that it does not pierce the shoulders
-_LIT_FROM_ABOVE: Final = np.array([0.0, 0.0, 0.06])
+_LIT_FROM_ABOVE: Final = np.array([0.0, 0.0, 0.06])  # turns normals up: the wall looks like the shirt
 _NUM_AROUND: Final = 72
 _COLLAR_PROFILE_MM: Final = ((-2.0, 3.0), (1.6, 4.0), (2.9, 1.8), (3.0, -2.0), (2.2, -4.0), (-1.0, -4.6))
 
@@ -66,9 +66,7 @@ def plinth(surface: Surface, quads: npt.NDArray[np.int64], color: npt.NDArray[np
         [second + len(border), first + len(border), np.full_like(first, 2 * len(border))]
     )
     vertices = np.concatenate([edge, middle, middle.mean(axis=0, keepdims=True)])
-    outward = (
-        vertices - vertices.mean(axis=0) + _LIT_FROM_ABOVE
-    )  # where it pierces a fold, it looks like the shirt
+    outward = vertices - vertices.mean(axis=0) + _LIT_FROM_ABOVE
     return Part(
         "plinth",
         vertices,

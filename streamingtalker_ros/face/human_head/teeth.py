@@ -45,10 +45,7 @@ _GUM_PROFILE: Final = (  # mm outward, mm away from the necks; from the tongue o
     (-1.0, 8.0),
 )
 _BACK_SHADE: Final = 0.008  # by which a mm further back is darker
-_LOWER_DARK_MM: Final = (
-    8.0,
-    22.0,
-)  # from the middle, between which the lower teeth get the colour of the mouth
+_LOWER_DARK_MM: Final = (8.0, 22.0)  # from the middle, where lower teeth take the colour of the mouth
 _CAVITY: Final = np.array([0.22, 0.09, 0.09])
 _BACK: Final = np.array([0.34, 0.17, 0.15])  # of the sides towards the tongue, in the light of the mouth
 _DEPTH_SHADE: Final = 0.75  # how far the back of a tooth has that colour
