@@ -43,7 +43,7 @@ _MET_BY_LOOK_UP: Final = (("eyeBlink", 0.25), ("eyeBlink", 0.5), ("eyeBlink", 1.
 """Shapes, and their weights, that lower the lid which a look upwards raises."""
 _RAISED_TOGETHER: Final = ("cheekSquint", "eyeSquint", "mouthSmile", "eyeBlink")
 """Shapes that press the skin below an eye against it; any sum of them keeps clear."""
-_SQUINTS: Final = (0.5, 1.0)  # weights of `_RAISED_TOGETHER`
+_SQUINTS: Final = (0.0, 0.5, 1.0)  # weights of `_RAISED_TOGETHER`
 
 
 def fit_sphere(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:
@@ -87,12 +87,13 @@ def clear_eyelids(
         up = INDEX[f"eyeLookUp{side}"]
         for name, weight in _MET_BY_LOOK_UP if deltas[up, lids].any() else ():
             deltas[up, lids] += missing(deltas[up, lids] + weight * deltas[INDEX[name + side], lids])
-        cheek, squint, smile, blink = (INDEX[name + side] for name in _RAISED_TOGETHER)
-        for weights in product(_SQUINTS, _SQUINTS, (0.0, *_SQUINTS), (0.0, *_SQUINTS)):
-            moved = np.tensordot(weights, deltas[[cheek, squint, smile, blink]][:, lids], 1)
-            share = missing(moved) / (weights[0] ** 2 + weights[1] ** 2)
-            deltas[cheek, lids] += weights[0] * share
-            deltas[squint, lids] += weights[1] * share
+        shapes = [INDEX[name + side] for name in _RAISED_TOGETHER]
+        for weights in product(_SQUINTS, repeat=len(shapes)):
+            if sum(weights) > max(weights):  # two or more of them
+                moved = np.tensordot(weights, deltas[shapes][:, lids], 1)
+                share = missing(moved) / np.square(weights).sum()
+                for shape, weight in zip(shapes, weights, strict=True):
+                    deltas[shape, lids] += weight * share
 
 
 def eyeball(
