@@ -70,9 +70,12 @@ def decode_image(image: bytes, max_size: int | None = None) -> npt.NDArray[np.ui
     try:
         pillow = require("PIL.Image", "drawing textures")
         with pillow.open(io.BytesIO(image)) as opened:
+            # a palette's alpha is no band, and its indices cannot be averaged
+            has_alpha = "A" in opened.getbands() or "transparency" in opened.info
+            picture = opened.convert("RGBA" if has_alpha else "RGB") if opened.mode == "P" else opened
             if max_size is not None:
-                opened.thumbnail((max_size, max_size))
-            return np.asarray(opened.convert("RGBA" if "A" in opened.getbands() else "RGB"))
+                picture.thumbnail((max_size, max_size))
+            return np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
     except Exception as error:  # whatever a damaged image raises in Pillow
         _LOGGER.warning("a texture is left out: %s", " ".join(f"{error}"[:160].split()))
         return None

@@ -15,6 +15,8 @@ from streamingtalker_ros.face.rendering.software_renderer import rasterize
 Image = npt.NDArray[np.float32]
 
 _JPEG_QUALITY: Final = 84
+_MAX_INDEXED_COLORS: Final = 256
+_PURPOSE: Final = "drawing the textures of a head"
 
 
 class Canvas:
@@ -129,9 +131,31 @@ def encode_png(image: npt.NDArray[np.floating]) -> bytes:
     return _encode(image, "PNG", compress_level=6)
 
 
-def _encode(image: npt.NDArray[np.floating], kind: str, **options: object) -> bytes:
-    pillow = require("PIL.Image", "drawing the textures of a head")
+def encode_indexed_png(image: npt.NDArray[np.floating]) -> bytes:
+    """A PNG, with a palette, of an image (rows, columns, 4), 0..1, of at most 256 colours.
+
+    Raises:
+        TalkerError: If Pillow is not installed.
+    """
+    pillow = require("PIL.Image", _PURPOSE)
+    pixels = _to_bytes(image)
+    codes, index = np.unique(pixels.view(np.uint32)[..., 0], return_inverse=True)
+    if len(codes) > _MAX_INDEXED_COLORS:
+        raise ValueError(f"{len(codes)} colours do not fit into a palette of {_MAX_INDEXED_COLORS}")
+    palette = codes.view(np.uint8).reshape(-1, 4)
+    indexed = pillow.fromarray(index.reshape(pixels.shape[:2]).astype(np.uint8))
+    indexed.putpalette(palette[:, :3].tobytes())
     content = io.BytesIO()
-    pixels = (np.clip(image, 0.0, 1.0) * 255.0).round().astype(np.uint8)
-    pillow.fromarray(pixels).save(content, kind, **options)
+    indexed.save(content, "PNG", compress_level=9, transparency=palette[:, 3].tobytes())
+    return content.getvalue()
+
+
+def _to_bytes(image: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    return (np.clip(image, 0.0, 1.0) * 255.0).round().astype(np.uint8)
+
+
+def _encode(image: npt.NDArray[np.floating], kind: str, **options: object) -> bytes:
+    pillow = require("PIL.Image", _PURPOSE)
+    content = io.BytesIO()
+    pillow.fromarray(_to_bytes(image)).save(content, kind, **options)
     return content.getvalue()
