@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--hair",
         metavar="STYLE",
-        help="short, cropped, slicked, curly, long, bob or ponytail (default: by the seed)",
+        help="buzz, crew, short, cropped, slicked, curly, long, bob or ponytail (default: by the seed)",
     )
     build.add_argument(
         "--seed", type=integer(0, MAX_SEED), help="seed of what the options leave open (default: 0)"

@@ -33,6 +33,13 @@ Case: TypeAlias = Mapping[str, float]  # weights by shape; a name without its si
 
 EXPRESSIONS: dict[str, Case] = {
     **{name: emotion.shapes for name, emotion in EMOTIONS.items()},
+    "open smile": {
+        **EMOTIONS["happy"].shapes,
+        "mouthSmile": 0.75,
+        "jawOpen": 0.15,
+        "mouthUpperUp": 0.3,
+        "mouthLowerDown": 0.1,
+    },
     "wink": {"eyeBlinkLeft": 1.0, "mouthSmileLeft": 0.9, "mouthSmileRight": 0.4, "cheekSquintLeft": 0.6},
     "puffed cheeks": {"cheekPuff": 1.0, "mouthPress": 0.3},
     "kiss": {"mouthPucker": 1.0, "eyeBlink": 0.3},
@@ -46,20 +53,14 @@ VISEMES: dict[str, Case] = {
         "mouthRollLower": 0.15,
         "mouthFrown": 0.12,
     },
-    "f v": {
-        "jawOpen": 0.1,
-        "mouthRollLower": 0.7,
-        "mouthShrugLower": 0.25,
-        "mouthUpperUp": 0.42,
-        "mouthSmile": 0.12,
-    },
+    "f v": {"jawOpen": 0.06, "mouthRollLower": 0.45, "mouthShrugLower": 0.2, "mouthUpperUp": 0.4},
     "t d n s": {"jawOpen": 0.1, "mouthLowerDown": 0.2, "mouthStretch": 0.2},
     "sh ch": {"jawOpen": 0.12, "mouthFunnel": 0.7},
     "ah": {"jawOpen": 0.7, "mouthLowerDown": 0.1},
     "eh": {"jawOpen": 0.38, "mouthStretch": 0.25, "mouthUpperUp": 0.1},
     "ee": {"jawOpen": 0.15, "mouthSmile": 0.45, "mouthStretch": 0.3, "mouthLowerDown": 0.2},
     "oh": {"jawOpen": 0.4, "mouthFunnel": 0.5, "mouthPucker": 0.3},
-    "oo": {"jawOpen": 0.15, "mouthPucker": 0.75, "mouthFunnel": 0.25},
+    "oo": {"jawOpen": 0.09, "mouthPucker": 0.85, "mouthFunnel": 0.2},
 }
 SHAPES: dict[str, Case] = {
     **{name: {name: 1.0} for name in ARKIT_NAMES},

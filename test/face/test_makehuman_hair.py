@@ -14,6 +14,7 @@ import pytest
 from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.human_head.hair import HAIR_STYLES, choose_style
 from streamingtalker_ros.face.human_head.hair_mesh import MESH_STYLES, FittedHair, MeshStyle
+from streamingtalker_ros.face.human_head.hair_shells import SHELL_STYLES
 from streamingtalker_ros.face.human_head.head import build_head
 from streamingtalker_ros.face.human_head.makehuman import MakeHumanData, find_data
 from streamingtalker_ros.face.human_head.makehuman_hair import find_hair, read_hair
@@ -148,6 +149,16 @@ def test_sparse_hair_can_be_left_out(tmp_path: Path) -> None:
     assert dense.uv is not None and dense.uv[:, 1].max() < 0.5
 
 
+def test_narrow_quads_below_the_ears_are_left_out(tmp_path: Path) -> None:
+    write_style(tmp_path, CONTENT)
+    colors = palette(Person())
+    narrow, wide = (
+        FittedHair(tmp_path, STYLE._replace(min_width=width), body() - [0.0, 0.0, height]).part(colors, False)
+        for width, height in ((9.0, 0.0), (9.0, 5.0))
+    )
+    assert len(narrow.triangles) == 0 or len(wide.triangles) == 0
+
+
 def test_the_texture_takes_the_colour_of_the_hair(tmp_path: Path) -> None:
     write_style(tmp_path, CONTENT)
     colors = palette(Person())
@@ -169,9 +180,8 @@ def test_a_damaged_picture_is_rejected_by_its_name(tmp_path: Path) -> None:
 
 def test_every_style_can_be_worn_without_makehuman_s_hair() -> None:
     assert set(MESH_STYLES) <= set(HAIR_STYLES)
-    assert {choose_style(Person(gender=gender, seed=seed)) for gender in (0, 1) for seed in range(40)} == set(
-        HAIR_STYLES
-    )
+    styles = {choose_style(Person(gender=gender, seed=seed)) for gender in (0, 1) for seed in range(60)}
+    assert styles == {*HAIR_STYLES, *SHELL_STYLES}
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.default_head.head import EYE_CENTER
 from streamingtalker_ros.face.default_head.mesh import smoothstep
 from streamingtalker_ros.face.human_head.canvas import encode_png
+from streamingtalker_ros.face.human_head.hair_shells import SHELL_STYLES
 from streamingtalker_ros.face.human_head.part import Part, grid_quads, triangulate
 from streamingtalker_ros.face.human_head.person import Person
 from streamingtalker_ros.face.human_head.skin_colors import (
@@ -59,7 +60,7 @@ _FACE_EDGE: Final = (
 _FALL: Final = ((-116.0, -60.0, -10.0, 40.0), (0.95, 1.12, 1.24, 1.20))
 """Height in mm, and distance to the side within which long hair falls, of the half width of the scalp."""
 _EDGE_DEPTH_DEG: Final = 9.0  # over which the edges of locks around the face are spread
-_LASH_LINE: Final = 0.2  # of the length, at the root, where lashes make one line along the lid
+_LASH_LINE: Final = 0.4  # of the length, at the root, where lashes make one line along the lid
 _LASH_REACH: Final = {"upper": 1.0, "lower": 0.25}  # length as a fraction of MakeHuman's card
 _HAIR_CUTOFF: Final = 0.35  # below 0.5, since smaller images of the texture hold less alpha
 _HAIR_TEXTURE: Final = (512, 1024)
@@ -116,9 +117,9 @@ HAIR_STYLES: Final[dict[str, HairStyle]] = {
     "bob": _BOB,
     "ponytail": _BOB,
 }
-_WORN: Final = {  # by whom a seed gives which
-    "african": ("curly",),
-    "male": ("short", "cropped", "slicked"),
+_WORN: Final = {  # by whom a seed gives which; african women wear curly hair
+    "african": ("curly", "buzz"),
+    "male": ("short", "cropped", "slicked", "crew"),
     "female": ("long", "bob", "ponytail"),
 }
 
@@ -130,14 +131,16 @@ def choose_style(person: Person) -> str:
         TalkerError: If the named style is unknown.
     """
     if person.hair is not None:
-        if person.hair not in HAIR_STYLES:
-            raise TalkerError(f"hair style {person.hair} is unknown: choose of {', '.join(HAIR_STYLES)}")
+        known = (*HAIR_STYLES, *SHELL_STYLES)
+        if person.hair not in known:
+            raise TalkerError(f"hair style {person.hair} is unknown: choose of {', '.join(known)}")
         return person.hair
     random = np.random.default_rng([person.seed, 5])
-    if random.random() < person.ancestry_shares()["african"]:
-        choice = _WORN["african"]
-    else:
-        choice = _WORN["male" if random.random() < 0.1 + 0.9 * person.gender else "female"]
+    is_curly = random.random() < person.ancestry_shares()["african"]
+    is_male = random.random() < 0.1 + 0.9 * person.gender
+    if is_curly and not is_male:
+        return "curly"
+    choice = _WORN["african" if is_curly else "male" if is_male else "female"]
     return choice[random.integers(len(choice))]
 
 

@@ -32,9 +32,11 @@ _BROAD_TEXELS: Final = 40.0
 _BROAD: Final = 0.35  # share that is kept of the light and dark over that distance
 _DARKEST: Final = 0.02  # added to the light, so that black strands have no noise
 _SHADES: Final = (0.25, 2.0)  # of the texture, of the hair's colour
+_LEVELS: Final = 63.0  # of each channel; more would make the file larger
 _CLEAR: Final = 0.02  # alpha below which a texel has the hair's own colour
 _COVER_MM: Final = 2.0  # from the hair, up to which the scalp is coloured as its roots
 _GATHERED_MM: Final = (-30.0, -100.0)  # heights from the eyes between which long hair is drawn in to the neck
+_LOOSE_BELOW_MM: Final = 40.0  # height from the eyes below which narrow quads are loose strands
 _BLOCK: Final = 2000
 
 
@@ -49,6 +51,8 @@ class MeshStyle(NamedTuple):
         cut: Height at which it is cut, mm from the eyes; None where it ends by itself.
         gather: By which fraction of its width it is drawn in towards the neck.
         min_coverage: Alpha of a quad; sparser ones, whose single strands show as dots, are left out.
+        min_width: Width of a quad in metres; narrower ones, of loose strands that stand off, are left out.
+        has_rim: Whether fine hair softens its border.
     """
 
     name: str
@@ -58,19 +62,21 @@ class MeshStyle(NamedTuple):
     cut: float | None = None
     gather: float = 0.0
     min_coverage: float = -1.0
+    min_width: float = 0.0
+    has_rim: bool = False
 
 
 _LONG: Final = MeshStyle(
-    "long01", (1.8461, 1.3980, 2.2048), 0.85, 0.8, cut=-135.0, gather=0.12, min_coverage=0.3
+    "long01", (1.8461, 1.3980, 2.2048), 0.85, 0.8, cut=-135.0, gather=0.12, min_coverage=0.3, min_width=0.003
 )
 MESH_STYLES: Final = MappingProxyType(
     {
         "short": MeshStyle("short02", (2.0001, 1.4340, 2.4098), 0.35),
-        "cropped": MeshStyle("short01", (2.3542, 1.6682, 2.8351), 0.45),
-        "slicked": MeshStyle("short04", (1.9221, 1.4800, 2.3298), min_coverage=0.3),
+        "cropped": MeshStyle("short01", (2.3542, 1.6682, 2.8351), 0.45, has_rim=True),
+        "slicked": MeshStyle("short04", (1.9221, 1.4800, 2.3298), min_coverage=0.3, has_rim=True),
         "long": _LONG,
         "bob": _LONG._replace(cut=-82.0, gather=0.25),
-        "ponytail": MeshStyle("ponytail01", (1.8461, 1.3980, 2.2048)),
+        "ponytail": MeshStyle("ponytail01", (1.8461, 1.3980, 2.2048), has_rim=True),
     }
 )
 """What a hair style wears; styles that are left out are of cards, see `hair`."""
@@ -92,11 +98,14 @@ class FittedHair:
         self._style = style
         mesh = read_hair(folder, style.name, len(body))
         self._pixels = _read_texture(mesh.texture)
+        vertices = _fit(mesh, style, body)
         kept = _coverage(mesh, self._pixels) > style.min_coverage
+        is_low = 1e3 * vertices[mesh.quads, 2].mean(axis=1) < EYE_CENTER[2] + _LOOSE_BELOW_MM
+        kept &= ~is_low | (_width(vertices[mesh.quads]) > style.min_width)
         shape = Subdivision(mesh.quads[kept], len(mesh.references))
         drawing = Subdivision(mesh.corners[kept], len(mesh.uv))
         self._quads, self._corners = shape.quads, drawing.quads
-        self._vertices = shape.refine(_fit(mesh, style, body))
+        self._vertices = shape.refine(vertices)
         self._uv = drawing.refine(mesh.uv)
 
     def cover(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -150,7 +159,8 @@ class FittedHair:
         mean = float((light * alpha).sum() / alpha.sum())
         shade = (light / broad) ** self._style.contrast * (broad / mean) ** (_BROAD * self._style.contrast)
         tint = np.where(alpha < _CLEAR, color, np.clip(color * shade.clip(*_SHADES), 0.0, 1.0))
-        image = encode_png(np.concatenate([tint, alpha], axis=-1).astype(np.float32))
+        image = np.concatenate([tint, alpha], axis=-1).astype(np.float32)
+        image = encode_png(np.round(_LEVELS * image) / _LEVELS)
         return SurfaceMaterial(
             "hair", image, roughness=_ROUGHNESS, alpha="MASK", alpha_cutoff=_ALPHA_CUTOFF, double_sided=True
         )
@@ -187,6 +197,12 @@ def _coverage(mesh: HairMesh, pixels: Image) -> npt.NDArray[np.float64]:
         for axis, size in ((1, pixels.shape[0]), (0, pixels.shape[1]))
     )
     return pixels[row, column, 3].mean(axis=1).astype(np.float64)
+
+
+def _width(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean of the shorter pair of sides (Q,) of quads (Q, 4, 3)."""
+    sides = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=-1)
+    return np.minimum(sides[:, ::2].mean(axis=1), sides[:, 1::2].mean(axis=1))
 
 
 def _fit(mesh: HairMesh, style: MeshStyle, body: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

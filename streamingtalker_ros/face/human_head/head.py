@@ -30,6 +30,7 @@ from streamingtalker_ros.face.human_head.hair import (
     lashes,
 )
 from streamingtalker_ros.face.human_head.hair_mesh import MESH_STYLES, FittedHair
+from streamingtalker_ros.face.human_head.hair_shells import RIM, SHELL_STYLES, hair_shells
 from streamingtalker_ros.face.human_head.makehuman import UNIT_M, MakeHumanData
 from streamingtalker_ros.face.human_head.makehuman_hair import install_hint
 from streamingtalker_ros.face.human_head.mouth import VERMILION_LOOP, Mouth
@@ -72,8 +73,14 @@ _OPENING_OF_ASIANS: Final = 0.3  # weight of widened eyes, likewise
 _UNIT_GAINS: Final = {"browInnerUp": 1.6, "tongueOut": 1.25}
 """Of MakeHuman's face units: worried brows, which hardly show, and the tongue, which is shorter here."""
 _CREASE_STEPS: Final = 12
+_LASH_GROUPS: Final = {"upper": 2, "lower": 1}  # numbers of MakeHuman's cards
+_LASH_ROOTS: Final = 8  # points of a line of lashes, between two vertices
 _MIN_DELTA_M: Final = 2e-5
 _MESH_HAIRLINE_MM: Final = 4.0  # from the hairline, within which no scalp under MakeHuman's hair is coloured
+_RIM_MM: Final = 7.0  # from MakeHuman's hair, within which fine hair softens its border
+_RIM_BEYOND_MM: Final = 8.0  # beyond the hairline, up to where it grows
+_RIM_DEPTH_MM: Final = 20.0  # within the hairline, where MakeHuman's hair covers the scalp
+_SHELL_HAIRLINE: Final = 0.4  # likewise under shells, as a fraction of their edge
 _GROWN_UP_YEARS: Final = 13.0
 _CHILD_SETBACK_M: Final = 0.0022  # of the teeth, behind the thin lips of children
 _UPPER_EDGE_M: Final = 0.0026  # of the front teeth, below MakeHuman's upper row
@@ -116,7 +123,8 @@ class _HeadBuilder:
         self._person, self._data, self._textures = person, data, textures
         self._palette = palette(person)
         style = choose_style(person)
-        self._strands = HAIR_STYLES[style]
+        self._style = style
+        self._sideburn = (SHELL_STYLES.get(style) or HAIR_STYLES[style]).sideburn
         body = person.shape(data)
         self._body = self._place(body, body) + EYE_CENTER * (1e-3, 0.0, 1e-3)
         self._hair = None
@@ -158,7 +166,7 @@ class _HeadBuilder:
             *self._teeth(),
             *self._lashes(),
             brows(surface, self._palette, self._person.gender, seed),
-            self._grow_hair(surface),
+            *self._grow_hair(surface),
             collar(surface, self._palette.garment),
             plinth(surface, quads, self._palette.garment),
         ]
@@ -230,13 +238,17 @@ class _HeadBuilder:
         ]
         lip = np.zeros(len(vertices))
         lip[flat] = np.clip(position + 1.0, 0.0, 1.0) * np.clip(1.0 - position, 0.0, 1.0)
-        grown = above_hairline(base, self._strands.sideburn)
+        grown = above_hairline(base, self._sideburn)
         if self._hair is not None:
             grown = np.minimum(grown - _MESH_HAIRLINE_MM, self._hair.cover(vertices))
+        elif self._style in SHELL_STYLES:
+            grown = grown - _SHELL_HAIRLINE * SHELL_STYLES[self._style].edge
         unwrapped = unwrap(faces, self._data.mesh.texture_coordinates, subdivision)
         material = None
         if self._textures:
-            fields = SkinFields(base, colors, lip, crease, inside.astype(np.float64), is_garment, grown)
+            fields = SkinFields(
+                base, colors, lip, crease, inside.astype(np.float64), is_garment, grown, self._lash_roots()
+            )
             material = paint_skin(unwrapped, fields, self._palette, self._person)
         source = unwrapped.source
         part = Part(
@@ -250,10 +262,23 @@ class _HeadBuilder:
         )
         return part, surface, subdivision.quads, mouth.landmarks()
 
-    def _grow_hair(self, surface: Surface) -> Part:
-        if self._hair is None:
-            return hair(surface, self._strands, self._palette, self._person.seed)
-        return self._hair.part(self._palette, self._textures)
+    def _grow_hair(self, surface: Surface) -> list[Part]:
+        seed = self._person.seed
+        hairline = above_hairline(surface.base, self._sideburn)
+        if self._hair is not None and not MESH_STYLES[self._style].has_rim:
+            return [self._hair.part(self._palette, self._textures)]
+        if self._hair is not None:
+            cover = self._hair.cover(surface.vertices)
+            rim = np.minimum(hairline + _RIM_BEYOND_MM, cover + _RIM_MM)
+            rim[hairline > _RIM_DEPTH_MM] = np.nan
+            return [
+                self._hair.part(self._palette, self._textures),
+                hair_shells("hair_rim", surface, rim, RIM, self._palette, seed, self._textures),
+            ]
+        if self._style in SHELL_STYLES:
+            style = SHELL_STYLES[self._style]
+            return [hair_shells("hair", surface, hairline, style, self._palette, seed, self._textures)]
+        return [hair(surface, HAIR_STYLES[self._style], self._palette, seed)]
 
     def _group(self, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Vertices (n, 3) and displacements (52, n, 3) of a group of the base mesh."""
@@ -303,11 +328,8 @@ class _HeadBuilder:
         material = lash_material(self._palette, self._person.seed)
         for side in ("left", "right"):
             center, radius = fit_sphere(self._group(f"helper-{side[0]}-eye")[0])
-            for lid, number in (("upper", 2), ("lower", 1)):
-                quads = self._data.mesh.groups[f"helper-{side[0]}-eyelashes-{number}"][:, :, 0]
-                grid = order_grid(quads)
-                distance = np.linalg.norm(self._body[grid] - center, axis=-1).mean(axis=1)
-                grid = grid if distance[0] < distance[-1] else grid[::-1]
+            for lid in _LASH_GROUPS:
+                grid = self._lash_grid(side, lid)
                 deltas = np.stack([self._units[shape][grid] for shape in ARKIT_NAMES])
                 gender = self._person.gender
                 parts.append(lashes(f"lash_{lid}_{side}", lid, self._body[grid], deltas, gender, material))
@@ -315,6 +337,19 @@ class _HeadBuilder:
                     lid_shadow(f"shadow_{lid}_{side}", lid, self._body[grid[0]], deltas[:, 0], center, radius)
                 )
         return parts
+
+    def _lash_roots(self) -> npt.NDArray[np.float64]:
+        """Places (N, 3) along the edges of the upper lids, see `Surface.base`."""
+        lines = [self._base[self._lash_grid(side, "upper")[0]] for side in ("left", "right")]
+        ends = np.linspace(0.0, 1.0, _LASH_ROOTS)[:, None, None]
+        return np.concatenate([(line[:-1] + ends * np.diff(line, axis=0)).reshape(-1, 3) for line in lines])
+
+    def _lash_grid(self, side: str, lid: str) -> npt.NDArray[np.int64]:
+        """Vertices (rows, columns) of MakeHuman's card of lashes; the first row lies on the lid."""
+        grid = order_grid(self._data.mesh.groups[f"helper-{side[0]}-eyelashes-{_LASH_GROUPS[lid]}"][:, :, 0])
+        center, _ = fit_sphere(self._group(f"helper-{side[0]}-eye")[0])
+        distance = np.linalg.norm(self._body[grid] - center, axis=-1).mean(axis=1)
+        return grid if distance[0] < distance[-1] else grid[::-1]
 
     def _join(self, name: str, parts: list[Part], landmarks: dict[str, npt.NDArray[np.int64]]) -> Rig:
         counts = np.cumsum([0, *(len(part.vertices) for part in parts)])

@@ -46,6 +46,8 @@ _ISLANDS: Final = (  # of MakeHuman's unwrapping: left, bottom, scale, turned, a
 )
 _EYE_MM: Final = (31.0, 0.0)  # middle of the left eye's opening: y, z
 _FRECKLES: Final = 900
+_LASH_LINE: Final = 0.9  # darkness of the line along a woman's upper lid
+_LASH_LINE_MM: Final = 1.4
 _KNIT_MM: Final = 1.7
 _STRAND_NOISE_MM: Final = 1.6  # of the hairline, from strand to strand
 _EDGE_NOISE_MM: Final = 2.2  # of the hairline, in waves
@@ -117,6 +119,7 @@ class SkinFields:
         inside: (V,) 1 in the mouth.
         garment: (V,) 1 on the shirt.
         hairline: (V,) height above the hairline, mm.
+        lash_roots: (N, 3) places along the edges of the upper lids, where the lashes grow.
     """
 
     base: npt.NDArray[np.float64]
@@ -126,6 +129,7 @@ class SkinFields:
     inside: npt.NDArray[np.float64]
     garment: npt.NDArray[np.float64]
     hairline: npt.NDArray[np.float64]
+    lash_roots: npt.NDArray[np.float64]
 
 
 def paint_skin(unwrapped: Unwrapped, fields: SkinFields, colors: Palette, person: Person) -> SurfaceMaterial:
@@ -165,6 +169,7 @@ class _Painter:
         self._base, self._color = values[:, :3].astype(np.float64), values[:, 3:6]
         self._lip, self._inside, self._garment, self._crease, self._hairline = values[:, 6:].T
         self._bare = (1.0 - self._garment) * (1.0 - self._inside)
+        self._lash_roots = fields.lash_roots
         self._light = float(colors.skin.mean())
 
     def _noise(self, wavelength: float, across: float | None = None) -> Image:
@@ -214,6 +219,7 @@ class _Painter:
         color = self._color * (1.0 - bare[:, None] * tone)
         color = color * (1.0 - bare[:, None] * self._lids())
         color = color * (1.0 - bare[:, None] * self._freckles())
+        color = _mix(color, 0.4 * self._palette.brow, (_LASH_LINE - 0.3 * person.gender) * self._lash_line())
         creases = self._lip_creases()
         color = (color * (1.0 - 0.05 * np.clip(creases, 0.0, 1.5) * self._lip)[:, None]).astype(np.float32)
         beard_amount = 0.26 * smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 16.0) / 8.0)
@@ -237,6 +243,16 @@ class _Painter:
         under = np.exp(-np.square((y + 5.0) / 11.0) - np.square((z + 11.0) / 5.0)) * front
         under *= 0.5 + 0.5 * smoothstep((self._person.age - 20.0) / 40.0)
         return np.outer(lid, [0.04, 0.08, 0.07]) + np.outer(under, [0.09, 0.13, 0.10])
+
+    def _lash_line(self) -> npt.NDArray[np.floating]:
+        """(P,) 1 where the lashes of the upper lids grow, which shows as a line when the eye is shut."""
+        line = np.zeros(len(self._base))
+        low, high = self._lash_roots.min(axis=0) - 3.0, self._lash_roots.max(axis=0) + 3.0
+        near = np.flatnonzero(((self._base > low) & (self._base < high)).all(axis=1))
+        for root in self._lash_roots:
+            squares = np.square(self._base[near] - root).sum(axis=1)
+            line[near] = np.maximum(line[near], np.exp(-squares / _LASH_LINE_MM**2))
+        return line
 
     def _freckles(self) -> npt.NDArray[np.floating]:
         """Factors (P, 3) by which freckles, moles and spots of age are darker."""
@@ -296,8 +312,8 @@ class _Painter:
         oily = np.exp(-np.square(base[:, 1] / 16.0) - np.square((base[:, 2] + 20.0) / 34.0))
         oily = np.maximum(oily, np.exp(-np.square(base[:, 1] / 34.0) - np.square((base[:, 2] - 42.0) / 16.0)))
         result = 0.56 - 0.09 * oily + 0.02 * self._noise(30.0)
-        result = result + (0.47 - result) * self._lip
-        result = result + (0.90 - result) * self._crease
+        result = result + (0.55 - result) * self._lip
+        result = result + (1.0 - result) * np.sqrt(self._crease)
         result = result + (1.0 - result) * hair_density(self._hairline)
         result = result + (0.75 - result) * self._inside
         return result + (0.95 - result) * self._garment
