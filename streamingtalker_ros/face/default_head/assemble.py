@@ -13,6 +13,7 @@ from streamingtalker_ros.face.default_head.eye_shapes import eye_shapes
 from streamingtalker_ros.face.default_head.eyes import add_brows, add_eyes, add_highlights
 from streamingtalker_ros.face.default_head.mesh import MeshBuilder, mirrored_name, smoothstep
 from streamingtalker_ros.face.default_head.mouth_shapes import mouth_shapes
+from streamingtalker_ros.face.default_head.panel_seams import add_seams
 from streamingtalker_ros.face.default_head.shape_builder import ShapeBuilder
 from streamingtalker_ros.face.default_head.shell_ears_collar import add_collar, add_ears, add_shell
 from streamingtalker_ros.face.default_head.skin import EdgeLoops, add_skin
@@ -36,6 +37,7 @@ def build_default_rig() -> Rig:
     loops = add_skin(mesh)
     colors = add_eyes(mesh)
     add_brows(mesh)
+    add_seams(mesh)
     colors |= add_teeth(mesh)
     add_tongue(mesh)
     add_highlights(mesh)

@@ -85,15 +85,15 @@ def add_highlights(mesh: MeshBuilder) -> None:
 
 
 def add_brows(mesh: MeshBuilder) -> None:
-    """Add both brows: a ribbon with a domed cross-section and tapered ends, thickest near the nose.
+    """Add both brows: a bar with a domed cross-section and round ends.
 
     Args:
         mesh: Mesh under construction, in mm; receives the parts brow_left and brow_right.
     """
-    s = np.linspace(0.0, 1.0, _NUM_BROW_COLUMNS)
+    s = 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, _NUM_BROW_COLUMNS))
     y = 14.0 + 38.0 * s
     z = 22.0 + 5.0 * np.sin(np.pi * np.clip(s * 0.78 + 0.06, 0, 1)) - 3.5 * s**3
-    half_height = 4.6 * s**0.45 * (1 - s) ** 0.8 + 0.15
+    half_height = 2.4 * (1.0 - (2.0 * s - 1.0) ** 16) ** 0.5 + 0.1
     rows = []
     for across, lift in ((1.0, -0.8), (0.55, 1.3), (0.0, 2.0), (-0.55, 1.3), (-1.0, -0.8)):
         row = skin_surface(y, z + across * half_height)

@@ -21,6 +21,7 @@ JAW_HINGE = np.array([4.0, 0.0, -14.0])  # a point of the jaw's axis, which runs
 LIP_LOOPS = ("border", "lip0", "lip1", "lip2", "lip3", "contact")
 _OUTER_LOOPS = {"outer3": 0.12, "outer2": 0.34, "outer1": 0.62, "outer0": 0.86, "block": 1.0}  # skin's weight
 _INNER_LIP_WEIGHTS = (1.0, 0.95, 0.8, 0.5, 0.15, 0.0)  # of the loops from the lips to the throat
+_SOFT_PARTS = ("skin", "mouth", "brow_left", "brow_right", "seam_left", "seam_right")
 CLOSED_LIP_JAW_FRACTION = 0.40  # fraction of the jaw's motion that closed lips follow
 
 
@@ -35,7 +36,7 @@ class ShapeBuilder:
         points: (V, 3); `x`, `y`, `z` are its columns, `abs_y` is |y|.
         parts: Vertex range of each part.
         loops: Edge loops around mouth and eyes.
-        soft_weight: 1 on skin, mouth and brows.
+        soft_weight: 1 on skin, mouth, brows and seams.
         facing: 1 on the front of the head, 0 on the back.
         jaw_weight: Fraction of the jaw's motion that a vertex follows.
         closed_jaw_weight: The same while the lips are closed.
@@ -51,7 +52,7 @@ class ShapeBuilder:
         self.points, self.parts, self.loops = mesh.points, mesh.parts, loops
         self.x, self.y, self.z = mesh.points.T
         self.abs_y = np.abs(self.y)
-        self.soft_weight = self.mask("skin", "mouth", "brow_left", "brow_right")
+        self.soft_weight = self.mask(*_SOFT_PARTS)
         self.facing = smoothstep((self.x - 5.0) / 40.0)
         self._set_mouth_weights()
 

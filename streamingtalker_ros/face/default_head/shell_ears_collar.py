@@ -56,7 +56,7 @@ _SHELL_ROWS = (
     (1.0, -0.6, "seam"),
 )
 _LAST_SHELL_STATION = 13  # of the loft, below the border everywhere
-_NUM_COLLAR_SEGMENTS = 24
+_NUM_COLLAR_SEGMENTS = 20
 # width as a fraction of the neck's, z, name of the colour
 _COLLAR_ROWS = (
     (0.96, -117.0, "seam"),

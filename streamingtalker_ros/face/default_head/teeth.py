@@ -13,7 +13,7 @@ from streamingtalker_ros.face.default_head.mesh import MeshBuilder
 
 INCISOR_X = 87.0  # of the upper incisors' front
 INCISOR_EDGE_Z = MOUTH_HEIGHT - 1.2  # of their edge
-_NUM_COLUMNS = 15  # vertices along a row
+_NUM_COLUMNS = 13  # vertices along a row
 _ARCH_HALF_ANGLE = 1.2  # rad
 _NUM_TONGUE_SEGMENTS = 10
 

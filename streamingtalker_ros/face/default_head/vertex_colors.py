@@ -15,22 +15,22 @@ from streamingtalker_ros.face.default_head.skin import EYE_LOOP_LENGTH
 _SKIN = np.array([0.76, 0.77, 0.775])
 _NAMED_COLORS = {
     "pupil": (0.02, 0.03, 0.04),
-    "iris": (0.05, 0.30, 0.36),
-    "iris_light": (0.16, 0.56, 0.62),
-    "rim": (0.04, 0.17, 0.21),
-    "white": (0.93, 0.94, 0.95),
+    "iris": (0.07, 0.52, 0.60),
+    "iris_light": (0.30, 0.82, 0.88),
+    "rim": (0.05, 0.20, 0.24),
+    "white": (0.17, 0.21, 0.25),
     "gum": (0.14, 0.15, 0.17),
-    "tooth": (0.66, 0.69, 0.71),
-    "lower_tooth": (0.46, 0.48, 0.50),
+    "tooth": (0.88, 0.91, 0.93),
+    "lower_tooth": (0.62, 0.65, 0.67),
     "shell": (0.17, 0.19, 0.22),
     "seam": (0.05, 0.06, 0.07),
     "accent": (0.12, 0.52, 0.58),
 }
-_LIP = np.array((0.33, 0.36, 0.39))
+_LIP = np.array((0.49, 0.53, 0.57))
 _LID, _LID_LINE = np.array((0.46, 0.49, 0.52)), np.array((0.13, 0.14, 0.16))
 _NOSTRIL = np.array([0.36, 0.36, 0.37])
-_INNER_MOUTH, _THROAT = np.array((0.10, 0.10, 0.12)), np.array((0.03, 0.03, 0.04))
-_TONGUE = (0.33, 0.26, 0.29)
+_INNER_MOUTH, _THROAT = np.array((0.15, 0.18, 0.21)), np.array((0.05, 0.06, 0.08))
+_TONGUE = (0.30, 0.36, 0.40)
 
 
 def vertex_colors(builder: ShapeBuilder, names: Mapping[str, Sequence[str]]) -> npt.NDArray[np.float32]:
@@ -48,7 +48,9 @@ def vertex_colors(builder: ShapeBuilder, names: Mapping[str, Sequence[str]]) -> 
     for side in ("left", "right"):
         _color_eyelids(colors, builder, side)
         colors[slice(*builder.parts[f"glint_{side}"])] = 1.0
-        colors[slice(*builder.parts[f"brow_{side}"])] = _NAMED_COLORS["shell"]
+        colors[slice(*builder.parts[f"brow_{side}"])] = _NAMED_COLORS["accent"]
+    for seam in ("seam_left", "seam_right"):
+        colors[slice(*builder.parts[seam])] = _NAMED_COLORS["seam"]
     colors[slice(*builder.parts["tongue"])] = _TONGUE
     for part, of_vertices in names.items():
         colors[slice(*builder.parts[part])] = [_NAMED_COLORS[name] for name in of_vertices]
