@@ -70,7 +70,10 @@ SHELL_STYLES: Final = MappingProxyType(
 """Styles that are made of shells by name."""
 
 RIM: Final = ShellStyle(0.0030, 0.0022, 0.0, 9, 4.0, 0.35, 11.0, 3)
-"""Fine hair around the border of other hair."""
+"""Fine hair around the border of MakeHuman's hair."""
+
+CURLY_RIM: Final = ShellStyle(0.0045, 0.0030, 16.0, 2, 1.0, 1.5, 10.0, 3)
+"""Fine hair around the border of curly hair."""
 
 
 def hair_shells(
@@ -117,7 +120,7 @@ def hair_shells(
     if textures:
         image = _paint(uv, triangles, height, style, colors, np.random.default_rng([seed, 11]))
         material = SurfaceMaterial(
-            "hair", encode_indexed_png(image), roughness=0.8, alpha="MASK", alpha_cutoff=_ALPHA_CUTOFF
+            "short_hair", encode_indexed_png(image), roughness=1.0, alpha="MASK", alpha_cutoff=_ALPHA_CUTOFF
         )
     return Part(
         name,

@@ -30,7 +30,7 @@ from streamingtalker_ros.face.human_head.hair import (
     lashes,
 )
 from streamingtalker_ros.face.human_head.hair_mesh import MESH_STYLES, FittedHair
-from streamingtalker_ros.face.human_head.hair_shells import RIM, SHELL_STYLES, hair_shells
+from streamingtalker_ros.face.human_head.hair_shells import CURLY_RIM, RIM, SHELL_STYLES, hair_shells
 from streamingtalker_ros.face.human_head.makehuman import UNIT_M, MakeHumanData
 from streamingtalker_ros.face.human_head.makehuman_hair import install_hint
 from streamingtalker_ros.face.human_head.mouth import VERMILION_LOOP, Mouth
@@ -278,7 +278,13 @@ class _HeadBuilder:
         if self._style in SHELL_STYLES:
             style = SHELL_STYLES[self._style]
             return [hair_shells("hair", surface, hairline, style, self._palette, seed, self._textures)]
-        return [hair(surface, HAIR_STYLES[self._style], self._palette, seed)]
+        parts = [hair(surface, HAIR_STYLES[self._style], self._palette, seed)]
+        if self._style == "curly":
+            rim = np.where(hairline > _RIM_DEPTH_MM, np.nan, hairline)
+            parts.append(
+                hair_shells("hair_rim", surface, rim, CURLY_RIM, self._palette, seed, self._textures)
+            )
+        return parts
 
     def _group(self, name: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Vertices (n, 3) and displacements (52, n, 3) of a group of the base mesh."""
