@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The seams of the default head lie on its skin at rest and with every shape."""
+"""The seams of the default head lie on its skin whatever its shapes, and part two tones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from streamingtalker_ros.face.default_head.stored import default_rig
 from streamingtalker_ros.face.rig import Rig
 
-LOWEST_MM, HIGHEST_MM = 0.3, 1.8  # of a seam above the triangles of the skin, which are coarse
+LOWEST_MM, HIGHEST_MM = 0.1, 1.2  # of a seam above the triangles of the skin, which are coarse near the crown
 
 
 class Binding:
@@ -56,3 +56,25 @@ def test_seams_follow_the_skin() -> None:
             moved = (rig.vertices + delta).astype(float)
             heights = binding.heights_mm(moved, moved[seam])
             assert heights.min() > LOWEST_MM and heights.max() < HIGHEST_MM, name
+        random = np.random.default_rng(0)
+        for _ in range(20):
+            weights = random.random(len(rig.deltas)) * (random.random(len(rig.deltas)) < 0.15)
+            moved = rig.vertices + np.tensordot(weights, rig.deltas, 1)
+            heights = binding.heights_mm(moved, moved[seam])
+            assert heights.min() > LOWEST_MM and heights.max() < HIGHEST_MM
+
+
+def test_the_face_is_lighter_than_the_panels_behind_the_seams() -> None:
+    rig = default_rig()
+    assert rig.colors is not None
+    first, last = rig.parts["skin"]
+    x, y, z = rig.vertices[first:last].T
+    seam = rig.vertices[slice(*rig.parts["seam_left"])]
+    seam = seam[np.argsort(seam[:, 2])]
+    before = x - np.interp(z, seam[:, 2], seam[:, 0])
+    tone = rig.colors[first:last].mean(axis=1)
+    at_side = (
+        (z > -0.09) & (z < 0.06) & (np.abs(y) > 0.053)
+    )  # beside the eyelids, which have their own colours
+    plate, panel = tone[at_side & (before > 0.003)], tone[at_side & (before < -0.007)]
+    assert min(len(plate), len(panel)) > 20 and plate.min() > panel.max() + 0.1

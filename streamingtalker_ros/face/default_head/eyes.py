@@ -21,8 +21,8 @@ _RINGS = (
     (12.5, "pupil"),
     (13.3, "iris"),
     (24, "iris_light"),
-    (31.0, "rim"),
-    (33.5, "white"),
+    (31.0, "iris"),
+    (33.5, "rim"),
     (46, "white"),
     (68, "white"),
     (95, "white"),
@@ -71,7 +71,7 @@ def add_highlights(mesh: MeshBuilder) -> None:
     """
     count = _NUM_HIGHLIGHT_VERTICES
     turn = 2 * np.pi * np.arange(count) / count
-    disc = np.column_stack([np.full(count, EYE_RADIUS), 2.1 * np.cos(turn), 2.4 * np.sin(turn)])
+    disc = np.column_stack([np.full(count, EYE_RADIUS), 2.5 * np.cos(turn), 2.8 * np.sin(turn)])
     yaw, pitch = np.radians([-13.0, 13.0])
     disc = np.concatenate([disc, [(EYE_RADIUS + 0.1, 0.0, 0.0)]]) + np.array([0.35, 0.0, 0.0])
     yaw_matrix = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
@@ -92,8 +92,8 @@ def add_brows(mesh: MeshBuilder) -> None:
     """
     s = 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, _NUM_BROW_COLUMNS))
     y = 14.0 + 38.0 * s
-    z = 22.0 + 5.0 * np.sin(np.pi * np.clip(s * 0.78 + 0.06, 0, 1)) - 3.5 * s**3
-    half_height = 2.4 * (1.0 - (2.0 * s - 1.0) ** 16) ** 0.5 + 0.1
+    z = 24.0 + 3.2 * np.sin(np.pi * np.clip(s * 0.78 + 0.06, 0, 1)) - 3.5 * s**3
+    half_height = 2.7 * (1.0 - (2.0 * s - 1.0) ** 16) ** 0.5 + 0.1
     rows = []
     for across, lift in ((1.0, -0.8), (0.55, 1.3), (0.0, 2.0), (-0.55, 1.3), (-1.0, -0.8)):
         row = skin_surface(y, z + across * half_height)

@@ -108,22 +108,27 @@ def _symmetric_shapes(builder: ShapeBuilder) -> dict[str, npt.NDArray[np.float64
         inner[builder.loops.mouth[name]] = weight
     # rounded mouths lose the curve of the line between the lips
     curve = lip_line_height(np.minimum(builder.abs_y, MOUTH_HALF_WIDTH)) - MOUTH_HEIGHT
-    bow = builder.lip_weight * curve
-    funnel = builder.displace(builder.lip_weight, dx=1.0) * (2.0 + 7.0 * mid)[:, None]
-    funnel[:, 1] -= 0.36 * builder.y * builder.lip_weight
+    bow = builder.round_lip_weight * curve
+    # The cheeks beside rounded lips move no more than the corners do, and slide forwards on the face's curve.
+    half_width = builder.abs_y[builder.loops.mouth["border"]].max()
+    lips_y = np.clip(builder.y, -half_width, half_width)
+    slide = np.abs(lips_y) * builder.round_lip_weight * (1.0 - builder.round_lip_weight)
+    funnel = builder.displace(builder.round_lip_weight, dx=1.0) * (2.0 + 7.0 * mid)[:, None]
+    funnel[:, 0] += 0.18 * slide
+    funnel[:, 1] -= 0.36 * lips_y * builder.round_lip_weight
     funnel[:, 2] += up * inner * mid * np.where(up > 0, 4.0, 4.6)
     funnel += builder.displace(inner * mid * np.abs(up), dx=1.5)
     funnel[:, 2] -= 0.8 * bow
-    pucker = builder.displace(builder.lip_weight, dx=1.0) * (1.0 + 9.0 * mid)[:, None]
-    pucker[:, 1] -= 0.46 * builder.y * builder.lip_weight
+    pucker = builder.displace(builder.round_lip_weight, dx=1.0) * (1.0 + 9.0 * mid)[:, None]
+    pucker[:, 0] += 0.24 * slide
+    pucker[:, 1] -= 0.46 * lips_y * builder.round_lip_weight
     border = np.zeros(len(builder.points))
     for name, weight in (("outer3", 0.3), ("border", 0.6), ("lip0", 1.0), ("lip1", 0.7), ("lip2", 0.3)):
         border[builder.loops.mouth[name]] = weight
     pucker[:, 2] += up * border * (1.3 * mid + 0.3)
     pucker[:, 2] -= 0.85 * bow
-    pucker -= builder.displace(builder.region(46, -58, 20, 22), dx=1.2) + builder.displace(
-        builder.region(-46, -58, 20, 22), dx=1.2
-    )
+    for sign in (1, -1):  # the corners lie a little deeper; the cheeks stay
+        pucker -= builder.displace(builder.region(sign * 46, -58, 20, 22) * builder.round_lip_weight, dx=1.2)
     # rounded lips slide around the dental arch; its hidden sides move inwards
     for part in ("teeth_upper", "teeth_lower"):
         ids = slice(*builder.parts[part])

@@ -14,16 +14,17 @@ import numpy.typing as npt
 from streamingtalker_ros.face.default_head.head import face_relief, loft
 from streamingtalker_ros.face.default_head.mesh import MeshBuilder
 
-# Degrees from the front towards the person's left, station of the loft, see `head.loft`.
-_PATH: Final = ((60.0, 1.2), (62.5, 3.4), (63.0, 5.6), (61.0, 7.8), (54.0, 9.8), (42.0, 11.5))
+# Degrees from the front towards the person's left, station of the loft, see `head.loft`. The path lies on a
+# column of the skin's grid: its triangles carry the ribbon, its colours change there (`vertex_colors`).
+_PATH: Final = ((60.5, 1.2), (60.5, 3.4), (60.5, 5.6), (60.5, 7.8), (60.5, 9.8), (60.5, 11.5), (60.5, 12.6))
 _NUM_COLUMNS: Final = 23
 _HALF_WIDTH: Final = 0.8
-_HEIGHT: Final = 0.8  # above the skin, whose triangles lie lower and higher than its surface
+_HEIGHT: Final = 0.35  # above the skin, whose triangles lie lower and higher than its surface
 _STEP: Final = 1e-3  # for derivatives of the surface
 
 
 def add_seams(mesh: MeshBuilder) -> None:
-    """Add a seam on both sides, from the shell to under the chin.
+    """Add a seam on both sides, from the shell to under the jaw.
 
     Args:
         mesh: Mesh under construction, in mm; receives the parts seam_left and seam_right.

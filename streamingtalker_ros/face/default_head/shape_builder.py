@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from streamingtalker_ros.face.default_head.head import MOUTH_HEIGHT
 from streamingtalker_ros.face.default_head.mesh import MeshBuilder, gaussian, smoothstep
 from streamingtalker_ros.face.default_head.skin import (
     MOUTH_HALF_WIDTH,
@@ -42,6 +43,7 @@ class ShapeBuilder:
         closed_jaw_weight: The same while the lips are closed.
         lip_weight: 1 on the lips, falling to 0 over 25 mm of skin.
         wide_lip_weight: The same over 36 mm.
+        round_lip_weight: The same with round borders, which leave no creases beside rounded lips.
         upper_weight: 1 above the mouth, 0 below.
         opening_profile: Outline of the opening mouth, 1 in the middle, 0 at the corners.
         loop_distance: (40,) distance from the middle along a mouth loop, 0..1.
@@ -146,6 +148,9 @@ class ShapeBuilder:
         self.wide_lip_weight = (
             smoothstep((36.0 - distance) / 33.0) * self.soft_weight * self.facing * (1.0 - 0.85 * nose)
         )
+        outside = np.hypot(np.maximum(self.abs_y - 16.0, 0.0), self.z - MOUTH_HEIGHT) - 9.5
+        self.round_lip_weight = smoothstep((25.0 - outside) / 25.0) * self.soft_weight * self.facing
+        self.round_lip_weight *= 1.0 - 0.7 * nose
         self.opening_profile = np.sqrt(np.maximum(1.0 - (self.y / 26.0) ** 2, 0.0))
         inside = [name for name in loops if name.startswith(("lining", "bag"))]
         for name in (*LIP_LOOPS, *inside, *_OUTER_LOOPS):
@@ -154,15 +159,15 @@ class ShapeBuilder:
             self.closed_jaw_weight[ids] = closed + blend * (self.jaw_weight[ids] - closed)
             if not blend:
                 self.upper_weight[ids] = self.loop_is_upper
-                self.lip_weight[ids] = self.wide_lip_weight[ids] = 1.0
+                self.lip_weight[ids] = self.wide_lip_weight[ids] = self.round_lip_weight[ids] = 1.0
         for name, weight in zip(inside, _INNER_LIP_WEIGHTS, strict=True):
             ids = loops[name]
             # the cavity behind the teeth opens with the jaw even while the lips are closed
             self.closed_jaw_weight[ids] = closed if name == "lining0" else loop_jaw_weight
-            self.lip_weight[ids] = self.wide_lip_weight[ids] = weight
+            self.lip_weight[ids] = self.wide_lip_weight[ids] = self.round_lip_weight[ids] = weight
         throat = loops["throat"]
         self.jaw_weight[throat] = self.closed_jaw_weight[throat] = 0.5
-        self.lip_weight[throat] = self.wide_lip_weight[throat] = 0.0
+        self.lip_weight[throat] = self.wide_lip_weight[throat] = self.round_lip_weight[throat] = 0.0
         for part, fraction in (("teeth_lower", 1.0), ("tongue", 0.92)):
             ids = slice(*self.parts[part])
             self.jaw_weight[ids] = self.closed_jaw_weight[ids] = fraction

@@ -12,9 +12,9 @@ from streamingtalker_ros.face.default_head.mesh import gaussian, smoothstep
 from streamingtalker_ros.face.default_head.shape_builder import LIP_LOOPS, ShapeBuilder
 from streamingtalker_ros.face.default_head.skin import EYE_LOOP_LENGTH
 
-_SKIN = np.array([0.76, 0.77, 0.775])
+_SKIN, _SIDE_PANEL = np.array([0.80, 0.81, 0.815]), np.array([0.50, 0.55, 0.60])
 _NAMED_COLORS = {
-    "pupil": (0.02, 0.03, 0.04),
+    "pupil": (0.03, 0.11, 0.14),
     "iris": (0.07, 0.52, 0.60),
     "iris_light": (0.30, 0.82, 0.88),
     "rim": (0.05, 0.20, 0.24),
@@ -25,8 +25,9 @@ _NAMED_COLORS = {
     "shell": (0.17, 0.19, 0.22),
     "seam": (0.05, 0.06, 0.07),
     "accent": (0.12, 0.52, 0.58),
+    "light": (0.16, 0.66, 0.73),
 }
-_LIP = np.array((0.49, 0.53, 0.57))
+_LIP = np.array((0.39, 0.46, 0.52))
 _LID, _LID_LINE = np.array((0.46, 0.49, 0.52)), np.array((0.13, 0.14, 0.16))
 _NOSTRIL = np.array([0.36, 0.36, 0.37])
 _INNER_MOUTH, _THROAT = np.array((0.15, 0.18, 0.21)), np.array((0.05, 0.06, 0.08))
@@ -48,7 +49,7 @@ def vertex_colors(builder: ShapeBuilder, names: Mapping[str, Sequence[str]]) -> 
     for side in ("left", "right"):
         _color_eyelids(colors, builder, side)
         colors[slice(*builder.parts[f"glint_{side}"])] = 1.0
-        colors[slice(*builder.parts[f"brow_{side}"])] = _NAMED_COLORS["accent"]
+        colors[slice(*builder.parts[f"brow_{side}"])] = _NAMED_COLORS["light"]
     for seam in ("seam_left", "seam_right"):
         colors[slice(*builder.parts[seam])] = _NAMED_COLORS["seam"]
     colors[slice(*builder.parts["tongue"])] = _TONGUE
@@ -61,7 +62,7 @@ def vertex_colors(builder: ShapeBuilder, names: Mapping[str, Sequence[str]]) -> 
 
 
 def _color_skin(colors: npt.NDArray[np.float64], builder: ShapeBuilder) -> None:
-    """Colour lips, the inside of the mouth, nostrils and neck."""
+    """Colour lips, the inside of the mouth, the panels behind the seams, nostrils and neck."""
     inward = smoothstep(
         (1.0 - builder.loop_distance) / 0.15
     )  # the corners turn up: their ends are left plain
@@ -70,10 +71,19 @@ def _color_skin(colors: npt.NDArray[np.float64], builder: ShapeBuilder) -> None:
     ids = np.arange(*builder.parts["mouth"])
     depth = smoothstep((92.0 - builder.x[ids]) / 45.0)
     colors[ids] = _INNER_MOUTH + depth[:, None] * (_THROAT - _INNER_MOUTH)
+    side = _seam_x(builder) - builder.x
+    _blend(colors, _SIDE_PANEL, smoothstep(side / 6.0) * builder.mask("skin"))
     nostrils = gaussian(builder.abs_y, builder.z, (6.0, -43.5), (3.0, 2.4))
     _blend(colors, _NOSTRIL, 0.8 * nostrils * builder.facing * builder.mask("skin"))
     neck = smoothstep((-107.0 - builder.z) / 4.0) * builder.mask("skin")
     _blend(colors, _NAMED_COLORS["shell"], neck)
+
+
+def _seam_x(builder: ShapeBuilder) -> npt.NDArray[np.float64]:
+    """The x of the panel's seam (V,) at the height of each vertex."""
+    ids = np.arange(*builder.parts["seam_left"])
+    rising = ids[np.argsort(builder.z[ids])]
+    return np.interp(builder.z, builder.z[rising], builder.x[rising])
 
 
 def _color_eyelids(colors: npt.NDArray[np.float64], builder: ShapeBuilder, side: str) -> None:
