@@ -93,7 +93,7 @@ EMOTIONS: Final[Mapping[str, Emotion]] = MappingProxyType(
                 "mouthFrown": 0.8,
                 "mouthShrugLower": 0.3,
                 "mouthPress": 0.1,
-                "eyeBlink": 0.12,
+                "eyeBlink": 0.05,
                 "eyeSquint": 0.1,
             },
             valence=-0.63,

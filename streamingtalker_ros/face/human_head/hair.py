@@ -60,13 +60,13 @@ _FACE_EDGE: Final = (
 _FALL: Final = ((-116.0, -60.0, -10.0, 40.0), (0.95, 1.12, 1.24, 1.20))
 """Height in mm, and distance to the side within which long hair falls, of the half width of the scalp."""
 _EDGE_DEPTH_DEG: Final = 9.0  # over which the edges of locks around the face are spread
-_LASH_LINE: Final = 0.4  # of the length, at the root, where lashes make one line along the lid
-_LASH_REACH: Final = {"upper": 1.0, "lower": 0.25}  # length as a fraction of MakeHuman's card
+_LASH_LINE: Final = 0.3  # of the length, at the root, where lashes make one line along the lid
+_LASH_REACH: Final = {"upper": 1.0, "lower": 0.15}  # length as a fraction of MakeHuman's card
 _HAIR_CUTOFF: Final = 0.35  # below 0.5, since smaller images of the texture hold less alpha
 _HAIR_TEXTURE: Final = (512, 1024)
 _FINE_TEXTURE: Final = (128, 1024)  # of brows and lashes
 _CORNER_LASHES: Final = 0.4  # length in the corners of an eye, of that in the middle
-_MALE_LASHES: Final = 0.75  # of the length of women's
+_MALE_LASHES: Final = 0.9  # of the length of women's
 _LASH_STRIPS: Final = {"upper": 8, "lower": 3}  # strips of the texture along a lid
 
 

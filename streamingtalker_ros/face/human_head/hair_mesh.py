@@ -36,7 +36,7 @@ _LEVELS: Final = 63.0  # of each channel; more would make the file larger
 _CLEAR: Final = 0.02  # alpha below which a texel has the hair's own colour
 _COVER_MM: Final = 2.0  # from the hair, up to which the scalp is coloured as its roots
 _GATHERED_MM: Final = (-30.0, -100.0)  # heights from the eyes between which long hair is drawn in to the neck
-_LOOSE_BELOW_MM: Final = 40.0  # height from the eyes below which narrow quads are loose strands
+_LOOSE_BELOW_MM: Final = 15.0  # height from the eyes below which narrow quads are loose strands
 _BLOCK: Final = 2000
 
 
@@ -67,7 +67,7 @@ class MeshStyle(NamedTuple):
 
 
 _LONG: Final = MeshStyle(
-    "long01", (1.8461, 1.3980, 2.2048), 0.85, 0.8, cut=-135.0, gather=0.12, min_coverage=0.3, min_width=0.003
+    "long01", (1.8461, 1.3980, 2.2048), 0.85, 0.8, cut=-135.0, gather=0.12, min_coverage=0.3, min_width=0.0042
 )
 MESH_STYLES: Final = MappingProxyType(
     {
@@ -76,7 +76,7 @@ MESH_STYLES: Final = MappingProxyType(
         "slicked": MeshStyle("short04", (1.9221, 1.4800, 2.3298), min_coverage=0.3, has_rim=True),
         "long": _LONG,
         "bob": _LONG._replace(cut=-82.0, gather=0.25),
-        "ponytail": MeshStyle("ponytail01", (1.8461, 1.3980, 2.2048), has_rim=True),
+        "ponytail": MeshStyle("ponytail01", (1.8461, 1.3980, 2.2048), cut=-112.0, has_rim=True),
     }
 )
 """What a hair style wears; styles that are left out are of cards, see `hair`."""

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from streamingtalker_ros.face.default_head.mesh import smoothstep
-from streamingtalker_ros.face.human_head.canvas import Canvas, Image, encode_indexed_png
+from streamingtalker_ros.face.human_head.canvas import Canvas, Image, band_noise, encode_indexed_png
 from streamingtalker_ros.face.human_head.part import Part
-from streamingtalker_ros.face.human_head.skin_colors import HEAD_CENTER_X_MM, Palette
+from streamingtalker_ros.face.human_head.person import Person
+from streamingtalker_ros.face.human_head.skin_colors import GREY, HEAD_CENTER_X_MM, Palette, grey_share
 from streamingtalker_ros.face.human_head.surface import Surface
 from streamingtalker_ros.face.surface_material import SurfaceMaterial
 
@@ -27,12 +28,16 @@ _WHORL: Final = (-0.55, 0.08, 0.83)  # direction from there to the whorl
 _REACH: Final = 2.45  # radians from the whorl to the border of a tile
 _STRANDS: Final = 60000
 _LONGEST: Final = (0.45, 1.15)  # lengths of strands, as fractions of the style's
-_TONE: Final = 0.22  # deviation of the tones of strands
-_SLICE_LIGHT: Final = (0.62, 0.82, 0.96, 1.08)  # deeper slices lie in the shade of the others
+_TONE: Final = 0.16  # deviation of the tones of strands
+_TONES: Final = 5.0  # steps of tone
+_LOCK_TONE: Final = 0.05  # deviation of the tones of locks
+_LOCK_TEXELS: Final = 70.0
+_SLICE_LIGHT: Final = (0.84, 0.91, 0.98, 1.06)  # deeper slices lie in the shade of the others
 _EDGE_NOISE_MM: Final = 3.5
 _BEYOND_MM: Final = 12.0  # the border, up to where strands reach
 _FAR_MM: Final = 30.0  # beyond the border; more makes no difference
 _SIDE_MM: Final = (5.0, 75.0)  # heights with the length of the sides and of the top
+_MIXED: Final = 0.4  # difference of single grey and young hairs from their mean
 _SHEEN: Final = 0.035  # of black strands
 _ALPHA_CUTOFF: Final = 0.35
 
@@ -63,7 +68,7 @@ class ShellStyle(NamedTuple):
 
 SHELL_STYLES: Final = MappingProxyType(
     {
-        "crew": ShellStyle(0.0075, 0.0035, 24.0, 9, 5.0, 0.25, 16.0, 6),
+        "crew": ShellStyle(0.0075, 0.0035, 24.0, 7, 3.5, 0.16, 15.0, 6),
         "buzz": ShellStyle(0.0042, 0.0020, 24.0, 2, 1.0, 1.5, 10.0, 6),
     }
 )
@@ -82,7 +87,7 @@ def hair_shells(
     height: npt.NDArray[np.float64],
     style: ShellStyle,
     colors: Palette,
-    seed: int,
+    person: Person,
     textures: bool,
 ) -> Part:
     """Short hair on the scalp.
@@ -93,7 +98,7 @@ def hair_shells(
         height: (V,) mm within the border of the hair; NaN where none is wanted.
         style: Its cut.
         colors: Of the person.
-        seed: Seed of the strands.
+        person: Whose hair it is.
         textures: False leaves out the texture.
     """
     height = np.nan_to_num(height, nan=-np.inf)
@@ -118,7 +123,9 @@ def hair_shells(
     count = len(used)
     material = None
     if textures:
-        image = _paint(uv, triangles, height, style, colors, np.random.default_rng([seed, 11]))
+        image = _paint(
+            uv, triangles, height, style, colors, person.age, np.random.default_rng([person.seed, 11])
+        )
         material = SurfaceMaterial(
             "short_hair", encode_indexed_png(image), roughness=1.0, alpha="MASK", alpha_cutoff=_ALPHA_CUTOFF
         )
@@ -152,6 +159,7 @@ def _paint(
     height: npt.NDArray[np.float64],
     style: ShellStyle,
     colors: Palette,
+    age: float,
     random: np.random.Generator,
 ) -> Image:
     """The texture (rows, columns, 4) of all slices."""
@@ -169,10 +177,19 @@ def _paint(
     turned = random.normal(0.0, style.disorder, _STRANDS)
     outward = outward * np.cos(turned)[:, None] + outward[:, ::-1] * [1.0, -1.0] * np.sin(turned)[:, None]
     length = random.uniform(*_LONGEST, _STRANDS)
-    tone = np.round(5.0 * random.normal(1.0, _TONE, _STRANDS).clip(0.45, 1.6)) / 5.0
+    locks = band_noise((_TILE_TEXELS, _TILE_TEXELS), (_LOCK_TEXELS, _LOCK_TEXELS), random)
+    tone = random.normal(1.0, _TONE, _STRANDS) + _LOCK_TONE * locks[row[chosen], column[chosen]]
+    tone = np.round(_TONES * tone.clip(0.7, 1.5)) / _TONES
+    is_grey = random.random(_STRANDS) < grey_share(age)
     root = np.column_stack([column, row])[chosen] + random.random((_STRANDS, 2))
     slices = [
-        _paint_slice(root + k * style.lean * outward, style.streak, outward, tone, length > k / _TILES**2)
+        _paint_slice(
+            root + k * style.lean * outward,
+            style.streak,
+            outward,
+            np.where(is_grey, -tone, tone),
+            length > k / _TILES**2,
+        )
         for k in range(_TILES**2)
     ]
     rows = [
@@ -192,7 +209,7 @@ def _paint_slice(
     tone: npt.NDArray[np.float64],
     is_there: npt.NDArray[np.bool_],
 ) -> tuple[Image, Image]:
-    """Tone and alpha (rows, columns) of a slice."""
+    """Tone, negative where grey, and alpha (rows, columns) of a slice."""
     alpha = np.zeros(_TILE_TEXELS**2, np.float32)
     shade = np.ones(_TILE_TEXELS**2, np.float32)
     for step in range(streak):
@@ -211,5 +228,7 @@ def _paint_slice(
 
 
 def _tint(shade: Image, alpha: Image, colors: Palette, light: float) -> Image:
-    color = np.clip((colors.hair + _SHEEN) * (light * shade)[..., None], 0.0, 1.0)
+    strand = np.where(shade[..., None] < 0.0, GREY, colors.young_hair)
+    strand = _SHEEN + colors.hair + _MIXED * (strand - colors.hair)
+    color = np.clip(strand * (light * np.abs(shade))[..., None], 0.0, 1.0)
     return np.concatenate([color, alpha[..., None]], axis=-1).astype(np.float32)

@@ -42,6 +42,7 @@ from streamingtalker_ros.face.human_head.skin_colors import (
     lip_colors,
     mouth_color,
     palette,
+    recession,
     skin_colors,
 )
 from streamingtalker_ros.face.human_head.skin_texture import SkinFields, paint_skin, unwrap
@@ -68,12 +69,16 @@ _RAISED_BY_SMILE: Final = {"cheekSquint": 0.15, "eyeSquint": 0.05}
 """Shares of the shapes that a smile takes along: it raises cheeks and lower lids."""
 _LOWERED_BY_FROWN: Final = {"mouthPress": 0.3, "mouthSmile": 0.25}
 """Shapes whose face units raise the corners too far, and the share of a frown that lowers them."""
-_OPENING_OF_AGE: Final = 0.45  # weight of widened eyes in an old face: MakeHuman's have drooping lids
+_OPENING_OF_AGE: Final = 0.58  # weight of widened eyes in an old face: MakeHuman's have drooping lids
 _OPENING_OF_ASIANS: Final = 0.3  # weight of widened eyes, likewise
 _UNIT_GAINS: Final = {"browInnerUp": 1.6, "tongueOut": 1.25}
 """Of MakeHuman's face units: worried brows, which hardly show, and the tongue, which is shorter here."""
 _CREASE_STEPS: Final = 12
 _LASH_GROUPS: Final = {"upper": 2, "lower": 1}  # numbers of MakeHuman's cards
+_LASH_OUT_M: Final = {
+    "upper": 0.0007,
+    "lower": 0.0,
+}  # by which lashes stand off MakeHuman's lids, which lie deeper than ours
 _LASH_ROOTS: Final = 8  # points of a line of lashes, between two vertices
 _MIN_DELTA_M: Final = 2e-5
 _MESH_HAIRLINE_MM: Final = 4.0  # from the hairline, within which no scalp under MakeHuman's hair is coloured
@@ -215,8 +220,10 @@ class _HeadBuilder:
         normals = vertex_normals(vertices.astype(np.float32), triangles, corners)
         vertices, is_garment = dress(vertices, base, normals)
         deltas = np.stack([shapes[name] for name in ARKIT_NAMES])
+        raw = deltas.copy()
         for side in "lr":
             clear_eyelids(vertices, deltas, *fit_sphere(self._group(f"helper-{side}-eye")[0]))
+        self._lids = vertices, deltas - raw
         surface = Surface(vertices, base, triangles, deltas)
         colors = skin_colors(base, surface.openness, self._palette, self._person)
         position = np.arange(len(mouth.loops)) - float(VERMILION_LOOP)
@@ -242,7 +249,7 @@ class _HeadBuilder:
         if self._hair is not None:
             grown = np.minimum(grown - _MESH_HAIRLINE_MM, self._hair.cover(vertices))
         elif self._style in SHELL_STYLES:
-            grown = grown - _SHELL_HAIRLINE * SHELL_STYLES[self._style].edge
+            grown -= recession(base, self._person) + _SHELL_HAIRLINE * SHELL_STYLES[self._style].edge
         unwrapped = unwrap(faces, self._data.mesh.texture_coordinates, subdivision)
         material = None
         if self._textures:
@@ -273,16 +280,19 @@ class _HeadBuilder:
             rim[hairline > _RIM_DEPTH_MM] = np.nan
             return [
                 self._hair.part(self._palette, self._textures),
-                hair_shells("hair_rim", surface, rim, RIM, self._palette, seed, self._textures),
+                hair_shells("hair_rim", surface, rim, RIM, self._palette, self._person, self._textures),
             ]
         if self._style in SHELL_STYLES:
             style = SHELL_STYLES[self._style]
-            return [hair_shells("hair", surface, hairline, style, self._palette, seed, self._textures)]
+            hairline = hairline - recession(surface.base, self._person)
+            return [
+                hair_shells("hair", surface, hairline, style, self._palette, self._person, self._textures)
+            ]
         parts = [hair(surface, HAIR_STYLES[self._style], self._palette, seed)]
         if self._style == "curly":
             rim = np.where(hairline > _RIM_DEPTH_MM, np.nan, hairline)
             parts.append(
-                hair_shells("hair_rim", surface, rim, CURLY_RIM, self._palette, seed, self._textures)
+                hair_shells("hair_rim", surface, rim, CURLY_RIM, self._palette, self._person, self._textures)
             )
         return parts
 
@@ -314,7 +324,7 @@ class _HeadBuilder:
         return Part("tongue", vertices, triangulate(subdivision.quads), colors, deltas)
 
     def _teeth(self) -> list[Part]:
-        shade = 1.0 - 0.0022 * max(self._person.age - 25.0, 0.0)
+        shade = 1.0 - 0.0012 * max(self._person.age - 25.0, 0.0)
         upper, upper_deltas = self._group("helper-upper-teeth")
         lower, lower_deltas = self._group("helper-lower-teeth")
         childhood = float(smoothstep((_GROWN_UP_YEARS - self._person.age) / 3.0))
@@ -337,12 +347,20 @@ class _HeadBuilder:
             for lid in _LASH_GROUPS:
                 grid = self._lash_grid(side, lid)
                 deltas = np.stack([self._units[shape][grid] for shape in ARKIT_NAMES])
+                deltas += self._lid_shift(self._body[grid[0]])[:, None]
                 gender = self._person.gender
-                parts.append(lashes(f"lash_{lid}_{side}", lid, self._body[grid], deltas, gender, material))
+                card = self._body[grid] + _LASH_OUT_M[lid] * _unit(self._body[grid[0]] - center)
+                parts.append(lashes(f"lash_{lid}_{side}", lid, card, deltas, gender, material))
                 parts.append(
                     lid_shadow(f"shadow_{lid}_{side}", lid, self._body[grid[0]], deltas[:, 0], center, radius)
                 )
         return parts
+
+    def _lid_shift(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """By how much more (52, n, 3) than MakeHuman's the lids at points (n, 3) move, off the eyeball."""
+        vertices, shift = self._lids
+        nearest = np.linalg.norm(vertices[:, None] - points, axis=-1).argmin(axis=0)
+        return shift[:, nearest]
 
     def _lash_roots(self) -> npt.NDArray[np.float64]:
         """Places (N, 3) along the edges of the upper lids, see `Surface.base`."""
@@ -392,6 +410,10 @@ class _HeadBuilder:
                 if part.material is not None
             ),
         )
+
+
+def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def _cavity_light(vertices: npt.NDArray[np.float64], lip_front: float) -> npt.NDArray[np.float64]:

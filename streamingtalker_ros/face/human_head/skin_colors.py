@@ -36,7 +36,9 @@ _IRIS: Final = {
     "asian": ((0.27, 0.14, 0.07), (0.34, 0.19, 0.09)),
     "caucasian": ((0.34, 0.21, 0.10), (0.33, 0.42, 0.50), (0.33, 0.33, 0.22), (0.41, 0.46, 0.49)),
 }
-_GREY: Final = np.array([0.66, 0.65, 0.64])
+GREY: Final = np.array([0.66, 0.65, 0.64])
+"""Colour (3,) of grey hair."""
+
 _GARMENTS: Final = (
     (0.16, 0.20, 0.27),
     (0.36, 0.16, 0.18),
@@ -82,6 +84,8 @@ _HAIRLINE: Final = np.array(  # degrees from the front, mm
         [180.0, -60.0],
     ]
 )
+_RECESSION: Final = ((0.0, 12.0, 30.0, 42.0, 60.0, 75.0), (7.0, 9.0, 26.0, 24.0, 6.0, 0.0))
+"""Degrees from the front, and mm by which the hairline of an old man has gone back."""
 _SIDEBURN_DEGREES: Final = (70.0, 80.0, 90.0, 96.0)  # from the front: their borders and their whole length
 _SOFT_HAIRLINE_MM: Final = 9.0
 _BARE_MM: Final = -15.0  # from the hairline, where surely no hair grows
@@ -96,7 +100,8 @@ class Palette:
     Attributes:
         skin: Of the forehead.
         lip: Of the vermilion.
-        hair: Of the head's hair.
+        hair: Of the head's hair, on average.
+        young_hair: Of those of its hairs that are not grey.
         brow: Of brows and lashes.
         iris: Mean of the iris.
         garment: Of the shirt.
@@ -105,6 +110,7 @@ class Palette:
     skin: npt.NDArray[np.float64]
     lip: npt.NDArray[np.float64]
     hair: npt.NDArray[np.float64]
+    young_hair: npt.NDArray[np.float64]
     brow: npt.NDArray[np.float64]
     iris: npt.NDArray[np.float64]
     garment: npt.NDArray[np.float64]
@@ -126,11 +132,13 @@ def palette(person: Person) -> Palette:
     iris = np.array(_IRIS[origin][random.integers(len(_IRIS[origin]))])
     grey = grey_share(person.age)
     redness = 0.55 - 0.10 * person.gender
+    redness *= 0.6 + 0.4 * float(smoothstep((person.age - 11.0) / 8.0))
     return Palette(
         skin=skin,
         lip=skin * (1.0 - redness) + _LIP * (0.35 + 0.65 * skin[0]) * redness,
-        hair=hair * (1.0 - grey) + _GREY * grey,
-        brow=1.1 * hair * (1.0 - 0.8 * grey) + _GREY * 0.65 * grey,
+        hair=hair * (1.0 - grey) + GREY * grey,
+        young_hair=hair,
+        brow=1.1 * hair * (1.0 - grey) + GREY * 0.8 * grey,
         iris=iris,
         garment=np.array(_GARMENTS[random.integers(len(_GARMENTS))]),
     )
@@ -152,6 +160,18 @@ def above_hairline(base: npt.NDArray[np.float64], sideburn: float) -> npt.NDArra
     height = base[:, 2] - np.interp(degrees, _HAIRLINE[:, 0], _HAIRLINE[:, 1])
     height += sideburn * np.interp(degrees, _SIDEBURN_DEGREES, [0.0, 1.0, 1.0, 0.0])
     return np.where(_on_ear(base), np.minimum(height, _BARE_MM), height)
+
+
+def recession(base: npt.NDArray[np.float64], person: Person) -> npt.NDArray[np.float64]:
+    """(V,) mm by which the hairline of a man has gone back, most above the temples.
+
+    Args:
+        base: (V, 3) places.
+        person: Whose hair it is.
+    """
+    degrees = np.degrees(np.abs(np.arctan2(base[:, 1], base[:, 0] - HEAD_CENTER_X_MM)))
+    age = float(smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 30.0) / 40.0))
+    return age * np.interp(degrees, *_RECESSION)
 
 
 def _on_ear(base: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

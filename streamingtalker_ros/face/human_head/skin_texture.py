@@ -46,8 +46,8 @@ _ISLANDS: Final = (  # of MakeHuman's unwrapping: left, bottom, scale, turned, a
 )
 _EYE_MM: Final = (31.0, 0.0)  # middle of the left eye's opening: y, z
 _FRECKLES: Final = 900
-_LASH_LINE: Final = 0.9  # darkness of the line along a woman's upper lid
-_LASH_LINE_MM: Final = 1.4
+_LASH_LINE: Final = 0.85  # darkness of the line along the upper lid
+_LASH_LINE_MM: Final = 1.7
 _KNIT_MM: Final = 1.7
 _STRAND_NOISE_MM: Final = 1.6  # of the hairline, from strand to strand
 _EDGE_NOISE_MM: Final = 2.2  # of the hairline, in waves
@@ -219,11 +219,11 @@ class _Painter:
         color = self._color * (1.0 - bare[:, None] * tone)
         color = color * (1.0 - bare[:, None] * self._lids())
         color = color * (1.0 - bare[:, None] * self._freckles())
-        color = _mix(color, 0.4 * self._palette.brow, (_LASH_LINE - 0.3 * person.gender) * self._lash_line())
+        color = _mix(color, 0.4 * self._palette.brow, _LASH_LINE * self._lash_line())
         creases = self._lip_creases()
         color = (color * (1.0 - 0.05 * np.clip(creases, 0.0, 1.5) * self._lip)[:, None]).astype(np.float32)
-        beard_amount = 0.26 * smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 16.0) / 8.0)
-        beard_amount *= 1.0 - 0.7 * grey_share(person.age)
+        beard_amount = 0.40 * smoothstep((person.gender - 0.55) / 0.3) * smoothstep((person.age - 16.0) / 8.0)
+        beard_amount *= 1.0 - 0.5 * grey_share(person.age)
         dots = np.clip(stubble - 0.6, 0.0, 1.2) * beard(base) * beard_amount * bare * (1.0 - self._lip)
         color = _mix(color, 0.7 * self._palette.brow, np.clip(dots, 0.0, 0.7))
         roots = smoothstep(0.5 + 0.35 * self._noise(5.0, 2.2))
@@ -242,7 +242,7 @@ class _Painter:
         lid = np.exp(-np.square(y / 14.0) - np.square((z - 2.0) / 6.5)) * front
         under = np.exp(-np.square((y + 5.0) / 11.0) - np.square((z + 11.0) / 5.0)) * front
         under *= 0.5 + 0.5 * smoothstep((self._person.age - 20.0) / 40.0)
-        return np.outer(lid, [0.04, 0.08, 0.07]) + np.outer(under, [0.09, 0.13, 0.10])
+        return np.outer(lid, [0.02, 0.04, 0.035]) + np.outer(under, [0.09, 0.13, 0.10])
 
     def _lash_line(self) -> npt.NDArray[np.floating]:
         """(P,) 1 where the lashes of the upper lids grow, which shows as a line when the eye is shut."""

@@ -48,8 +48,8 @@ _BACK_SHADE: Final = 0.008  # by which a mm further back is darker
 _LOWER_DARK_MM: Final = (8.0, 22.0)  # from the middle, where lower teeth take the colour of the mouth
 _CAVITY: Final = np.array([0.22, 0.09, 0.09])
 _BACK: Final = np.array([0.34, 0.17, 0.15])  # of the sides towards the tongue, in the light of the mouth
-_DEPTH_SHADE: Final = 0.75  # how far the back of a tooth has that colour
-_LIT_DEPTH: Final = 0.7  # of a tooth, whose colour is that of its front: neighbours look like one row
+_DEPTH_SHADE: Final = 0.35  # how far the back of a tooth has that colour
+_LIT_DEPTH: Final = 0.85  # of a tooth, whose colour is that of its front: neighbours look like one row
 
 
 def teeth(
