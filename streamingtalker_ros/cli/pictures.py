@@ -36,8 +36,8 @@ EXPRESSIONS: dict[str, Case] = {
     "open smile": {
         **EMOTIONS["happy"].shapes,
         "mouthSmile": 0.62,
-        "cheekSquint": 1.0,
-        "eyeSquint": 0.45,
+        "cheekSquint": 0.6,
+        "eyeSquint": 0.3,
         "jawOpen": 0.12,
         "mouthUpperUp": 0.25,
         "mouthLowerDown": 0.1,

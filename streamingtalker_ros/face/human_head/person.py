@@ -162,9 +162,9 @@ PRESETS: Final[Mapping[str, Person]] = MappingProxyType(
         "maya": Person(27, 0.0, {"caucasian": 0.6, "asian": 0.4}, 11, "long"),
         "kofi": Person(34, 1.0, {"african": 1.0}, 7, "buzz"),
         "lin": Person(45, 0.0, {"asian": 0.7, "caucasian": 0.3}, 1, "bob"),
-        "erik": Person(53, 1.0, {"caucasian": 1.0}, 14, "crew"),
+        "erik": Person(53, 1.0, {"caucasian": 1.0}, 14, "buzz"),
         "amara": Person(22, 0.0, {"african": 0.8, "caucasian": 0.2}, 3, "curly"),
-        "sam": Person(14, 0.6, {"caucasian": 0.5, "asian": 0.25, "african": 0.25}, 25, "crew"),
+        "sam": Person(14, 0.6, {"caucasian": 0.5, "asian": 0.25, "african": 0.25}, 25, "buzz"),
     }
 )
 """People of different age, gender and ancestry by name."""
