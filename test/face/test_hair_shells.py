@@ -6,13 +6,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamingtalker_ros.errors import TalkerError
 from streamingtalker_ros.face.human_head.hair_shells import SHELL_STYLES
 from streamingtalker_ros.face.human_head.head import build_head
-from streamingtalker_ros.face.human_head.makehuman import MakeHumanData, find_data
+from streamingtalker_ros.face.human_head.makehuman import MakeHumanData
 from streamingtalker_ros.face.human_head.person import Person
 from streamingtalker_ros.face.rig import Rig
 from streamingtalker_ros.face.surface_material import decode_image
+from support.makehuman import installed_makehuman
 
 PEOPLE = (
     Person(8.0, 0.2, seed=3),
@@ -24,10 +24,7 @@ PEOPLE = (
 @pytest.fixture(scope="module")
 def makehuman() -> MakeHumanData:
     """The installed data."""
-    try:
-        return MakeHumanData(find_data())
-    except TalkerError as error:
-        pytest.skip(str(error))
+    return installed_makehuman()
 
 
 def build(person: Person, style: str, data: MakeHumanData, textures: bool = False) -> Rig:

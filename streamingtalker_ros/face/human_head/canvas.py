@@ -136,6 +136,7 @@ def encode_indexed_png(image: npt.NDArray[np.floating]) -> bytes:
 
     Raises:
         TalkerError: If Pillow is not installed.
+        ValueError: If it has more colours.
     """
     pillow = require("PIL.Image", _PURPOSE)
     pixels = _to_bytes(image)

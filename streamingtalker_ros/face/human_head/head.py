@@ -75,10 +75,9 @@ _UNIT_GAINS: Final = {"browInnerUp": 1.6, "tongueOut": 1.25}
 """Of MakeHuman's face units: worried brows, which hardly show, and the tongue, which is shorter here."""
 _CREASE_STEPS: Final = 12
 _LASH_GROUPS: Final = {"upper": 2, "lower": 1}  # numbers of MakeHuman's cards
-_LASH_OUT_M: Final = {
-    "upper": 0.0007,
-    "lower": 0.0,
-}  # by which lashes stand off MakeHuman's lids, which lie deeper than ours
+_LASH_OUT_M: Final = {"upper": 0.0007, "lower": 0.0}
+"""By which lashes stand off MakeHuman's lids, which lie deeper than ours."""
+
 _LASH_ROOTS: Final = 8  # points of a line of lashes, between two vertices
 _MIN_DELTA_M: Final = 2e-5
 _MESH_HAIRLINE_MM: Final = 4.0  # from the hairline, within which no scalp under MakeHuman's hair is coloured
@@ -349,7 +348,7 @@ class _HeadBuilder:
                 deltas = np.stack([self._units[shape][grid] for shape in ARKIT_NAMES])
                 deltas += self._lid_shift(self._body[grid[0]])[:, None]
                 gender = self._person.gender
-                card = self._body[grid] + _LASH_OUT_M[lid] * _unit(self._body[grid[0]] - center)
+                card = self._body[grid] + _LASH_OUT_M[lid] / radius * (self._body[grid[0]] - center)
                 parts.append(lashes(f"lash_{lid}_{side}", lid, card, deltas, gender, material))
                 parts.append(
                     lid_shadow(f"shadow_{lid}_{side}", lid, self._body[grid[0]], deltas[:, 0], center, radius)
@@ -410,10 +409,6 @@ class _HeadBuilder:
                 if part.material is not None
             ),
         )
-
-
-def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def _cavity_light(vertices: npt.NDArray[np.float64], lip_front: float) -> npt.NDArray[np.float64]:
